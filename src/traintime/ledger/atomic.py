@@ -1,0 +1,71 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from traintime.errors import StorageError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in its place.
+
+    After a crash at any instant `path` holds either its old or its new content. The file is synced
+    before it takes the name, the folder after, so the order survives a power cut too.
+
+    Args:
+        path: The file to make or replace.
+        write: Writes the content to the path that it is given.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with refused_writes_explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content at once; see `write_atomically`."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content) and None)
+
+
+@contextmanager
+def refused_writes_explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"The disk is full: '{path}' could not be written. What was there before is "
+                f"unharmed. Free some space (see it with: df -h '{path.parent}') and try again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StorageError(
+                f"'{path}' may not be written ({error.strerror}). Check with: "
+                f"ls -ld '{path.parent}'"
+            ) from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows cannot open folders, and renames there are journaled
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,105 @@
+"""Recipes from `key=value` words, YAML files and keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from traintime.errors import InputError, nearest
+from traintime.recipe.recipe import Recipe
+
+SHOW_FIELDS = "`traintime train --help` explains each field."
+
+
+def read_recipe(words: Iterable[str] = (), **fields: Any) -> Recipe:
+    """Return the recipe that the words and fields describe.
+
+    Args:
+        words: `key=value`, or the path of a YAML file; later ones win.
+        **fields: Fields by name; they win over the words.
+
+    Raises:
+        InputError: A word is neither, a key is unknown, or a value is out of its range.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        values |= _read_word(word)
+    return make_recipe(values | fields)
+
+
+def make_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Validate fields and return the recipe; the message names the field and what it expects."""
+    for key in values:
+        if key not in Recipe.model_fields:
+            near = nearest(key, Recipe.model_fields)
+            hint = f"Did you mean '{near}'? " if near else ""
+            raise InputError(f"A recipe has no field '{key}'. {hint}{SHOW_FIELDS}")
+    for key, example in (("data", "mnist"), ("model", "lenet")):
+        if key not in values:
+            raise InputError(f"The recipe names no {key}; type for example {key}={example}")
+    try:
+        return Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError(_explain(error)) from None
+
+
+def _read_word(word: str) -> dict[str, Any]:
+    key, equals, text = word.partition("=")
+    if equals:
+        return {key.strip().replace("-", "_"): _read_value(word, text)}
+    path = Path(word).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        return _read_yaml(path)
+    raise InputError(
+        f"'{word}' is neither key=value nor a YAML file; type for example model={word}"
+    )
+
+
+def _read_value(word: str, text: str) -> Any:
+    """Read what stands behind the equals sign as YAML, so that 3, 1e-3, true and [1, 2] work."""
+    try:
+        return float(text)  # YAML 1.1 takes 1e-3 for a string
+    except ValueError:
+        pass
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"The value of '{word}' cannot be read; put it in quotes") from None
+    if isinstance(value, str) and "," in value:
+        return tuple(part.strip() for part in value.split(","))
+    return value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no recipe file '{path}'; check the path with: ls") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"'{path}' cannot be read as YAML ({reason}); mend it first") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"'{path}' holds no 'key: value' lines; write for example data: mnist")
+    return {str(key): value for key, value in loaded.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn pydantic's report into one line per field, with what to type next."""
+    lines: list[str] = []
+    for problem in error.errors():
+        reason = problem["msg"].removeprefix("Value error, ")
+        reason = reason[0].lower() + reason[1:]
+        if not problem["loc"]:
+            lines.append(f"The recipe does not fit together: {reason}.")
+            continue
+        field = str(problem["loc"][0])
+        lines.append(f"{field}={_show(problem['input'])} does not work: {reason}.")
+    return "\n".join([*lines, SHOW_FIELDS])
+
+
+def _show(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

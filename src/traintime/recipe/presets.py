@@ -1,0 +1,59 @@
+"""Default values of a recipe that depend on its model, data set and optimizer.
+
+`presets.toml` holds them, most general first: a table per optimizer, a table per model, and in it a
+table per data set. A learning rate belongs to its optimizer and batch size: it follows when either
+is changed.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+Values = dict[str, Any]
+
+
+@cache
+def _tables() -> dict[str, Values]:
+    text = files("traintime.recipe").joinpath("presets.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def preset(model: str, data: str) -> Values:
+    """Return the recommended values for a model on a data set; general ones if it is not known."""
+    tables = _tables()
+    of_model = tables["model"].get(model, {})
+    values = {**tables["any"], **{k: v for k, v in of_model.items() if not isinstance(v, dict)}}
+    return {**values, **of_model.get(data, {})}
+
+
+def fill_in(given: Values) -> Values:
+    """Return the given values completed by the preset of their model and data set.
+
+    The learning rate follows a changed batch size: in proportion for SGD (Goyal et al. 2017,
+    "Accurate, Large Minibatch SGD"), with its square root for the others (Malladi et al. 2022, "On
+    the SDEs and Scaling Rules for Adaptive Gradient Algorithms").
+    """
+    if not isinstance(given.get("model"), str) or not isinstance(given.get("data"), str):
+        return given
+    known = preset(given["model"], given["data"])
+    optimizer = given.get("optimizer", known["optimizer"])
+    if optimizer != known["optimizer"]:
+        known |= _tables()["optimizer"].get(optimizer, {}) | {"batch_size_of_lr": 128}
+    batch_size = given.get("batch_size", known["batch_size"])
+    reference = known.pop("batch_size_of_lr", known["batch_size"])
+    known["lr"] = _scaled_lr(known["lr"], optimizer, batch_size, reference)
+    return {**known, **given}
+
+
+def _scaled_lr(lr: float, optimizer: str, batch_size: object, reference: int) -> float:
+    try:
+        ratio = float(str(batch_size)) / reference
+    except ValueError:
+        return lr  # the field's own validation will say what is wrong with it
+    if not 0 < ratio < math.inf or ratio == 1:
+        return lr
+    return float(f"{lr * (ratio if optimizer == 'sgd' else math.sqrt(ratio)):.4g}")

@@ -1,0 +1,257 @@
+"""The Recipe: the one validated description of a training job.
+
+The same field names are YAML keys, `key=value` words of the command line and keyword arguments in
+Python. A field that is not given takes the preset of its model and data set (`presets.toml`), so a
+Recipe is complete: nothing in it is left to be decided but what only the machine can tell
+(`device`, `precision`, `memory_format`, `convolution`: "auto").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from traintime.errors import InputError
+from traintime.recipe.presets import fill_in
+
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+Convolution = Literal["auto", "native", "banded"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Metric = Literal["accuracy", "loss"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+Precision = Literal["auto", "fp32", "bf16"]
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A quality to reach: a metric and the value that counts as reached."""
+
+    metric: Metric
+    value: float
+
+    def is_reached_by(self, value: float) -> bool:
+        """Say whether a measured value is as good as the target."""
+        return value >= self.value if self.metric == "accuracy" else value <= self.value
+
+    def __str__(self) -> str:
+        return f"{self.metric}:{self.value:g}"
+
+
+class Recipe(BaseModel):
+    """A training job: data, model, how to train, and when to stop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    # What is trained on what
+    data: Annotated[str, Field(description="Data set: mnist, fashion-mnist, cifar10 or digits.")]
+    model: Annotated[
+        str, Field(description="Network: mlp, lenet, resnet9, resnet18 or vgg11.")
+    ]
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
+
+    # Data
+    train_samples: Annotated[
+        int | None,
+        Field(ge=1, description="Use only so many training samples, drawn evenly; all by default."),
+    ] = None
+    split: Annotated[
+        tuple[float, float, float],
+        Field(description="Train/validation/test shares of a set without a test split of its own."),
+    ] = (0.7, 0.15, 0.15)
+    validation: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Share of the training part held out for validation where "
+              "the set has its own test split."),
+    ] = 0.05
+    validate_on: Annotated[
+        Literal["validation", "test"],
+        Field(description="Where the metric and the target are watched. 'test' trains on the "
+              "validation part too and watches the test set, as speed contests do: the final "
+              "score is then no unbiased estimate."),
+    ] = "validation"
+    flip: Annotated[bool, Field(description="Augment: mirror half of the images.")] = False
+    crop: Annotated[
+        int, Field(ge=0, le=16, description="Augment: shift by up to so many pixels.")
+    ] = 0
+    cutout: Annotated[
+        int, Field(ge=0, description="Augment: blank a square of so many pixels.")
+    ] = 0
+
+    # Network
+    hidden: Annotated[
+        tuple[int, ...], Field(description="Widths of the hidden layers of an mlp.")
+    ] = (128,)
+    activation: Annotated[Activation, Field(description="Non-linearity of the network.")] = "relu"
+    batch_norm: Annotated[bool, Field(description="Batch normalisation after convolutions.")] = (
+        False
+    )
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="Dropout before the last layers.")
+    ] = 0.0
+
+    # Length and target
+    epochs: Annotated[int, Field(ge=1, description="Passes over the training part, at most.")]
+    batch_size: Annotated[
+        int, Field(description="Samples per optimizer step.")
+    ]
+    accumulate: Annotated[
+        int, Field(ge=1, description="Micro-batches that a batch is split into, to save memory.")
+    ] = 1
+    target: Annotated[
+        str | None, Field(description="Stop when reached, e.g. accuracy:0.99 or loss:0.1.")
+    ] = None
+    patience: Annotated[
+        int,
+        Field(ge=0, description="Early stopping: epochs without improvement before the run ends; "
+              "0 switches it off."),
+    ] = 0
+    min_delta: Annotated[
+        float, Field(ge=0, description="Early stopping: the least change that is an improvement.")
+    ] = 0.0
+    monitor: Annotated[
+        Metric, Field(description="Early stopping: the validation metric that is watched.")
+    ] = "accuracy"
+
+    # Optimizer
+    optimizer: Annotated[OptimizerName, Field(description="sgd (Nesterov), adam, adamw or muon.")]
+    lr: Annotated[float, Field(gt=0, description="Peak learning rate.")]
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="Momentum (sgd, muon) or beta1 (adam, adamw).")
+    ] = 0.9
+    beta2: Annotated[
+        float, Field(ge=0, lt=1, description="Decay of the squared gradient (adam, adamw, and "
+              "muon's vectors).")
+    ] = 0.99
+    weight_decay: Annotated[float, Field(ge=0, description="Decoupled weight decay.")] = 0.0
+    l1: Annotated[float, Field(ge=0, description="L1 penalty on the weights.")] = 0.0
+    l2: Annotated[float, Field(ge=0, description="L2 penalty on the weights.")] = 0.0
+    grad_clip: Annotated[
+        float, Field(ge=0, description="Largest norm of the gradient; 0 does not clip.")
+    ] = 0.0
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="Share of the label spread over all classes.")
+    ] = 0.0
+    ema: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Decay per step of an average of the weights that is "
+              "evaluated in their place; 0 switches it off."),
+    ] = 0.0
+
+    # Schedule
+    schedule: Annotated[
+        ScheduleName, Field(description="Course of the learning rate after the warm-up.")
+    ] = "one_cycle"
+    warmup: Annotated[
+        float, Field(ge=0, lt=1, description="Share of all steps spent on a linear warm-up.")
+    ] = 0.2
+    decay_every: Annotated[
+        int, Field(ge=1, description="Epochs between two drops of the step schedule.")
+    ] = 10
+    decay_factor: Annotated[
+        float, Field(gt=0, lt=1, description="Factor of each drop of the step schedule.")
+    ] = 0.1
+
+    # Machine
+    device: Annotated[
+        str, Field(description="cpu, cuda, cuda:1, ... ; auto takes the first GPU there is.")
+    ] = "auto"
+    precision: Annotated[
+        Precision, Field(description="fp32, or bf16 for autocast; auto takes the faster.")
+    ] = "auto"
+    memory_format: Annotated[
+        MemoryFormat, Field(description="Layout of images; auto takes the faster.")
+    ] = "auto"
+    convolution: Annotated[
+        Convolution,
+        Field(description="native, or banded: convolutions with few channels written as matrix "
+              "products, for CPUs; auto takes the faster."),
+    ] = "auto"
+    compile: Annotated[bool, Field(description="Use torch.compile.")] = False
+
+    # Records
+    checkpoint_every_s: Annotated[
+        float, Field(ge=0, description="Least seconds between two checkpoints; 0 saves each step.")
+    ] = 30.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_presets(cls, values: Any) -> Any:
+        return fill_in(values) if isinstance(values, dict) else values
+
+    @field_validator("target")
+    @classmethod
+    def _check_target(cls, text: str | None) -> str | None:
+        return None if text is None else str(parse_target(text))
+
+    @field_validator("batch_size")
+    @classmethod
+    def _check_batch_size(cls, batch_size: int) -> int:
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least 1 sample, not {batch_size}; try batch_size=64")
+        return batch_size
+
+    @field_validator("hidden")
+    @classmethod
+    def _check_hidden(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"every hidden layer has at least 1 unit, not {hidden}")
+        return hidden
+
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
+            raise ValueError(f"three positive shares that sum to 1 are expected, not {split}")
+        return split
+
+    @model_validator(mode="after")
+    def _check_accumulate(self) -> Recipe:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} cannot be split into {self.accumulate} "
+                f"micro-batches; try accumulate={self.batch_size} or less"
+            )
+        return self
+
+    @property
+    def goal(self) -> Target | None:
+        """The target as a metric and a value, or None if the run just lasts its epochs."""
+        return parse_target(self.target) if self.target else None
+
+
+
+def parse_target(text: str) -> Target:
+    """Read 'accuracy:0.99'.
+
+    Raises:
+        InputError: No such metric, or a value that the metric cannot take.
+    """
+    metric, _, number = text.partition(":")
+    if metric not in ("accuracy", "loss"):
+        raise InputError(
+            f"The target '{text}' names no known metric. Expected accuracy:VALUE or loss:VALUE; "
+            "type for example target=accuracy:0.9"
+        )
+    try:
+        value = float(number)
+    except ValueError:
+        raise InputError(
+            f"The target '{text}' has no number after the colon; type for example "
+            f"target={metric}:{'0.9' if metric == 'accuracy' else '0.3'}"
+        ) from None
+    if metric == "accuracy" and not 0 < value <= 1:
+        raise InputError(
+            f"Accuracy is a share between 0 and 1 and cannot reach {value:g}. "
+            f"Type target=accuracy:{_as_share(value):g}"
+        )
+    if metric == "loss" and not value > 0:
+        raise InputError(f"A loss stays above 0 and cannot reach {value:g}. Type target=loss:0.1")
+    return Target(metric, value)
+
+
+def _as_share(value: float) -> float:
+    """Guess what was meant by an impossible accuracy: 99 is 99 %, all else the usual 0.9."""
+    return value / 100 if 2 < value <= 100 else 0.9
