@@ -1,0 +1,71 @@
+"""How long will it take to train this model, on this machine, to the quality I need?
+
+The library's public face. Names are imported when they are first used, so that `import traintime`
+takes milliseconds and a forecast needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from traintime.api.forecast import forecast
+    from traintime.api.machine import machine
+    from traintime.api.runs import delete_run, list_runs, resume, show_run
+    from traintime.api.train import TrainResult, train
+    from traintime.clock.eta import Eta
+    from traintime.errors import TraintimeError
+    from traintime.forecast.forecast import Forecast
+    from traintime.hardware.profile import HardwareProfile
+    from traintime.recipe import Recipe
+    from traintime.units import Interval
+
+_HOMES = {
+    "Eta": "traintime.clock.eta",
+    "Forecast": "traintime.forecast.forecast",
+    "HardwareProfile": "traintime.hardware.profile",
+    "Interval": "traintime.units",
+    "Recipe": "traintime.recipe",
+    "TrainResult": "traintime.api.train",
+    "TraintimeError": "traintime.errors",
+    "delete_run": "traintime.api.runs",
+    "forecast": "traintime.api.forecast",
+    "list_runs": "traintime.api.runs",
+    "machine": "traintime.api.machine",
+    "resume": "traintime.api.runs",
+    "show_run": "traintime.api.runs",
+    "train": "traintime.api.train",
+}
+
+__all__ = [
+    "Eta",
+    "Forecast",
+    "HardwareProfile",
+    "Interval",
+    "Recipe",
+    "TrainResult",
+    "TraintimeError",
+    "__version__",
+    "delete_run",
+    "forecast",
+    "list_runs",
+    "machine",
+    "resume",
+    "show_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'traintime' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # importing a submodule of the same name must not win later
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

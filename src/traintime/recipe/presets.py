@@ -26,8 +26,9 @@ def preset(model: str, data: str) -> Values:
     """Return the recommended values for a model on a data set; general ones if it is not known."""
     tables = _tables()
     of_model = tables["model"].get(model, {})
-    values = {**tables["any"], **{k: v for k, v in of_model.items() if not isinstance(v, dict)}}
-    return {**values, **of_model.get(data, {})}
+    by_data = {_folded(key): value for key, value in of_model.items() if isinstance(value, dict)}
+    values = {key: value for key, value in of_model.items() if not isinstance(value, dict)}
+    return {**tables["any"], **values, **by_data.get(_folded(data), {})}
 
 
 def fill_in(given: Values) -> Values:
@@ -47,6 +48,11 @@ def fill_in(given: Values) -> Values:
     reference = known.pop("batch_size_of_lr", known["batch_size"])
     known["lr"] = _scaled_lr(known["lr"], optimizer, batch_size, reference)
     return {**known, **given}
+
+
+def _folded(name: str) -> str:
+    """Return a name without capitals and separators: fashion_mnist and Fashion-MNIST are one."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _scaled_lr(lr: float, optimizer: str, batch_size: object, reference: int) -> float:

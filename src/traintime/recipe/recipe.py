@@ -125,6 +125,9 @@ class Recipe(BaseModel):
         float, Field(ge=0, lt=1, description="Decay of the squared gradient (adam, adamw, and "
               "muon's vectors).")
     ] = 0.99
+    muon_iterations: Annotated[
+        int, Field(ge=1, le=10, description="Newton-Schulz iterations of each muon step.")
+    ] = 3
     weight_decay: Annotated[float, Field(ge=0, description="Decoupled weight decay.")] = 0.0
     l1: Annotated[float, Field(ge=0, description="L1 penalty on the weights.")] = 0.0
     l2: Annotated[float, Field(ge=0, description="L2 penalty on the weights.")] = 0.0
@@ -208,7 +211,11 @@ class Recipe(BaseModel):
         return split
 
     @model_validator(mode="after")
-    def _check_accumulate(self) -> Recipe:
+    def _check_together(self) -> Recipe:
+        if self.optimizer == "adam" and self.weight_decay:
+            raise ValueError(
+                "adam has no decoupled weight decay; type optimizer=adamw, or l2= for a penalty"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size} cannot be split into {self.accumulate} "

@@ -1,0 +1,69 @@
+"""From a recipe to everything that can be known before training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from traintime.api.listener import Listener
+from traintime.api.machine import machine
+from traintime.architecture import Network, network_for
+from traintime.data.catalogue import DataFacts, SplitSizes, find, split_sizes
+from traintime.forecast.forecast import Forecast
+from traintime.forecast.predict import forecast_job, plan_job
+from traintime.hardware.profile import HardwareProfile
+from traintime.recipe import Recipe, read_recipe
+
+RecipeLike = Recipe | str | Path | None
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A job before it runs.
+
+    Args:
+        recipe: What was asked for, with the data set's proper name.
+        facts: Of the data set.
+        network: What is trained.
+        sizes: Of the parts of the data set.
+    """
+
+    recipe: Recipe
+    facts: DataFacts
+    network: Network
+    sizes: SplitSizes
+
+
+def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
+    """Check a recipe against what there is, before anything slow begins.
+
+    Args:
+        recipe: A recipe, the path of a YAML file, or None.
+        fields: Recipe fields that win over it.
+
+    Raises:
+        InputError: Something in it is unknown or impossible.
+    """
+    if isinstance(recipe, Recipe):
+        recipe = read_recipe(**{**recipe.model_dump(), **fields}) if fields else recipe
+    else:
+        recipe = read_recipe([str(recipe)] if recipe else [], **fields)
+    facts = find(recipe.data)
+    recipe = recipe.model_copy(update={"data": facts.name})
+    network = network_for(recipe, facts.shape, facts.num_classes)
+    return KnownJob(recipe, facts, network, split_sizes(facts, recipe))
+
+
+def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
+    """Return the forecast of a job on a device."""
+    plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
+    startup_s = 0.0 if "torch" in sys.modules else profile.import_s
+    return forecast_job(job.recipe, plan, profile, startup_s)
+
+
+def profile_for(job: KnownJob, listener: Listener) -> HardwareProfile:
+    """Return what is known of the device that a job will run on."""
+    return machine(job.recipe.device, listener=listener)

@@ -1,0 +1,104 @@
+"""The machine verb: what this machine has, and what it sustains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+
+from traintime.api.listener import Listener
+from traintime.errors import InputError, MissingExtraError
+from traintime.hardware.disk import reading_speed
+from traintime.hardware.machine import Machine, choose_device, detect_machine
+from traintime.hardware.profile import HardwareProfile, load_profile, save_profile
+from traintime.ledger.paths import cache_folder
+
+
+
+def machine(
+    device: str = "auto", *, measure: bool | None = None, listener: Listener | None = None
+) -> HardwareProfile:
+    """Return what a device of this machine sustains.
+
+    It is measured once, in about ten seconds, and remembered until the machine or torch changes.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        measure: True measures again, False never does, None does if nothing is remembered.
+        listener: Told what is being measured.
+
+    Raises:
+        UnknownNameError: This machine has no such device.
+        MissingExtraError: Measuring was asked for and torch is not installed.
+    """
+    listener = listener or Listener()
+    found = detect_machine(cache_folder())
+    chosen = choose_device(device, found)
+    path = _profile_path(found, chosen)
+    has_torch = find_spec("torch") is not None
+    if measure and not has_torch:
+        raise MissingExtraError("Measuring this machine", "train", "torch")
+    remembered = None if measure else load_profile(path)
+    if remembered and _still_holds(remembered, has_torch):
+        return remembered
+    if measure is False or not has_torch:
+        return _guess(found, chosen)
+    profile = _measure(found, chosen, listener)
+    save_profile(profile, path)
+    return profile
+
+
+def _profile_path(found: Machine, device: str) -> Path:
+    digest = hashlib.sha256(f"{found.key} {device}".encode()).hexdigest()[:12]
+    return cache_folder() / "machines" / f"{digest}.json"
+
+
+def _still_holds(profile: HardwareProfile, has_torch: bool) -> bool:
+    """Say whether a profile was measured with the torch that is installed, if one is."""
+    return not has_torch or profile.software.get("torch") == installed_version("torch")
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _guess(found: Machine, device: str) -> HardwareProfile:
+    if device != "cpu":
+        raise InputError(
+            f"Nothing was measured on {device} yet, and its specifications alone are not enough. "
+            "Type: pip install 'traintime[train]' && traintime machine"
+        )
+    text = files("traintime.hardware").joinpath("reference_cpu.json").read_text("utf-8")
+    return HardwareProfile.from_json(json.loads(text)).scaled_to(found)
+
+
+def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile:
+    listener.on_measuring("importing torch", 0.0)
+    import_s = _import_torch()
+    from traintime.forecast.probes import measure_device
+    from traintime.hardware.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    profile = measure_device(
+        found, device, reading_speed(cache_folder()), import_s, listener.on_measuring
+    )
+    listener.on_measuring("done", 1.0)
+    return profile
+
+
+def _import_torch() -> float:
+    """Import torch and return how long that takes; a typical figure if it was loaded before."""
+    if "torch" in sys.modules:
+        return 1.2
+    began = perf_counter()
+    __import__("torch")
+    return perf_counter() - began

@@ -1,0 +1,172 @@
+"""The runs verb: list, show, resume, delete, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from traintime.api.job import read_job
+from traintime.api.listener import Listener
+from traintime.api.train import TrainResult, require_torch, run_job
+from traintime.errors import InputError, RunFolderError, nearest
+from traintime.forecast.forecast import Forecast
+from traintime.ledger.database import Ledger, LedgerRow
+from traintime.ledger.paths import ledger_path, runs_folder
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe import Recipe, read_recipe
+from traintime.units import format_percent
+
+LATEST = "latest"
+
+
+def list_runs() -> list[LedgerRow]:
+    """Return every run in the ledger, the newest first."""
+    return Ledger(ledger_path()).rows()
+
+
+def find_run(name: str) -> RunFolder:
+    """Return the folder of a run.
+
+    Args:
+        name: Its name, its path, or "latest".
+
+    Raises:
+        RunFolderError: There is no such run, or its folder is gone.
+    """
+    rows = list_runs()
+    if name == LATEST:
+        if not rows:
+            raise RunFolderError("There is no run yet; make one with: traintime demo")
+        return RunFolder.open(Path(rows[0].folder))
+    for path in (Path(name), runs_folder() / name):
+        if path.is_dir():
+            return RunFolder.open(path)
+    known = {row.name: row.folder for row in rows}
+    if name in known:
+        return _open_known(name, Path(known[name]))
+    near = nearest(name, known)
+    hint = f"Did you mean '{near}'? " if near else ""
+    raise RunFolderError(
+        f"There is no run named '{name}'. {hint}`traintime runs list` shows those there are"
+    )
+
+
+def _open_known(name: str, path: Path) -> RunFolder:
+    if not path.is_dir():
+        raise RunFolderError(
+            f"The folder of '{name}' is gone: '{path}'. "
+            f"Forget the run with: traintime runs delete {name}"
+        )
+    return RunFolder.open(path)
+
+
+def show_run(name: str) -> dict[str, Any]:
+    """Return all that is known of a run: recipe, environment, forecast, epochs and result."""
+    folder = find_run(name)
+    known: dict[str, Any] = {"run": folder.name, "folder": str(folder.path)}
+    known["recipe"] = folder.read_recipe()
+    for part in ("environment", "forecast", "result"):
+        if (folder.path / f"{part}.json").is_file():
+            known[part] = folder.read_json(part)
+    known["epochs"] = list(folder.records("epochs"))
+    return known
+
+
+def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
+    """Go on with a run that was stopped or killed, exactly where its last checkpoint was.
+
+    Args:
+        name: Its name, its path, or "latest".
+        listener: Told of every stage.
+
+    Raises:
+        RunFolderError: There is no such run, it is finished, or its folder cannot be used.
+    """
+    folder = find_run(name)
+    if folder.is_finished:
+        accuracy = folder.read_json("result")["test"]["accuracy"]
+        raise RunFolderError(
+            f"The run '{folder.name}' is finished ({format_percent(accuracy)} on the test set); "
+            "there is nothing to go on with. To train longer, start anew with: "
+            f"traintime train '{folder.path / 'recipe.yaml'}' epochs=..."
+        )
+    require_torch()
+    began_at = perf_counter()
+    job = read_job(read_recipe(**folder.read_recipe()), {})
+    forecast = Forecast.from_json(folder.read_json("forecast"))
+    row = _row_of(folder, job.recipe, forecast)
+    return run_job(job, forecast, folder, row, listener or Listener(), began_at, resume=True)
+
+
+def _row_of(folder: RunFolder, recipe: Recipe, forecast: Forecast) -> LedgerRow:
+    for row in list_runs():
+        if row.name == folder.name:
+            return row
+    return LedgerRow(
+        name=folder.name,
+        folder=str(folder.path.resolve()),
+        began="",
+        status="running",
+        data=recipe.data,
+        model=recipe.model,
+        target=recipe.target,
+        machine="",
+        evidence=forecast.evidence,
+        forecast_s=forecast.total_s.median,
+        forecast_low_s=forecast.total_s.low,
+        forecast_high_s=forecast.total_s.high,
+        forecast_step_s=forecast.step_time_s.median,
+    )
+
+
+def delete_run(name: str) -> str:
+    """Remove a run's folder and forget it; return its name.
+
+    Raises:
+        RunFolderError: There is no such run.
+    """
+    rows = {row.name: row for row in list_runs()}
+    if name in rows and not Path(rows[name].folder).is_dir():
+        Ledger(ledger_path()).delete(name)
+        return name
+    folder = find_run(name)
+    folder.delete()
+    Ledger(ledger_path()).delete(folder.name)
+    return folder.name
+
+
+def compare_runs(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return runs side by side: what differs in their recipes, and how they ended.
+
+    Args:
+        names: Two runs or more.
+
+    Raises:
+        InputError: Fewer than two runs.
+    """
+    if len(names) < 2:
+        raise InputError(
+            "Comparing needs two runs or more; type: traintime runs compare RUN RUN "
+            "(`traintime runs list` shows them)"
+        )
+    shown = [show_run(name) for name in names]
+    recipes = [run["recipe"] for run in shown]
+    differing = [
+        field for field in recipes[0] if any(r.get(field) != recipes[0][field] for r in recipes)
+    ]
+    return [_side(run, differing) for run in shown]
+
+
+def _side(run: dict[str, Any], differing: Sequence[str]) -> dict[str, Any]:
+    result = run.get("result", {})
+    return {
+        "run": run["run"],
+        **{field: run["recipe"].get(field) for field in differing},
+        "status": result.get("status", "not finished"),
+        "forecast_s": run["forecast"]["total_s"]["median"] if "forecast" in run else None,
+        "total_s": result.get("total_s"),
+        "time_to_target_s": result.get("time_to_target_s"),
+        "accuracy": result.get("test", {}).get("accuracy"),
+    }

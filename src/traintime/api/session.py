@@ -1,0 +1,239 @@
+"""One process's work on a run: everything that needs torch."""
+
+from __future__ import annotations
+
+import base64
+import io
+import statistics
+import sys
+from time import perf_counter
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from traintime.api.job import KnownJob
+from traintime.api.listener import Listener
+from traintime.api.recorder import Recorder
+from traintime.api.train import TrainResult
+from traintime.clock.eta import Clock
+from traintime.data.augment import make_augmentation
+from traintime.data.catalogue import DataFacts
+from traintime.data.fetch import RawImages
+from traintime.data.prepare import PreparedImages, Samples, prepare
+from traintime.data.resident import OrderedBatches, ResidentBatches, in_order
+from traintime.evaluate.metrics import Classification, classify
+from traintime.evaluate.predict import Predictions, predict
+from traintime.forecast.forecast import Forecast
+from traintime.forecast.predict import VALIDATION_BATCH
+from traintime.hardware.allocator import keep_freed_memory
+from traintime.ledger.atomic import write_atomically, write_bytes_atomically
+from traintime.ledger.run_folder import RunFolder
+from traintime.models.build import build
+from traintime.train.checkpoints import load_latest
+from traintime.train.loop import Job, Loop
+from traintime.train.records import Outcome, Validation
+from traintime.train.signals import stop_requests
+
+SHOWN_MISTAKES = 24
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Session:
+    """Trains, judges and reports one run in this process.
+
+    Args:
+        job: What is trained.
+        forecast: What was expected; also says how it is computed.
+        folder: Where everything is kept.
+        listener: Told of the stages.
+        began_at: `perf_counter()` when this process began on the run.
+    """
+
+    def __init__(
+        self,
+        job: KnownJob,
+        forecast: Forecast,
+        folder: RunFolder,
+        listener: Listener,
+        began_at: float,
+    ) -> None:
+        self.job, self.forecast = job, forecast
+        self.folder, self.listener = folder, listener
+        self.began_at = began_at
+        self.execution = forecast.execution
+
+    def run(self, raw: RawImages, *, resume: bool) -> TrainResult:
+        """Prepare, train, evaluate, and leave everything in the run folder.
+
+        Args:
+            raw: The data set.
+            resume: Go on from the latest checkpoint, or from the start if there was none yet.
+        """
+        keep_freed_memory()
+        prepared = prepare(raw, self.job.recipe, self.job.facts)
+        torch.manual_seed(self.job.recipe.seed)
+        module = build(self.job.network, banded=self.execution.banded).to(self.execution.device)
+        clock = Clock(self.job.recipe, self.forecast)
+        observers = [clock, Recorder(self.folder, clock)]
+        observers += self.listener.observers(self.job.recipe, clock)
+        with stop_requests() as stop:
+            loop = Loop(self._loop_job(module, prepared), observers, stop)
+            if resume:
+                self._restore(loop, clock)
+            prepare_s = perf_counter() - self.began_at
+            outcome = loop.run()
+        self.listener.on_testing(len(prepared.test))
+        tested_at = perf_counter()
+        predictions = predict(module, self._in_order(prepared.test, prepared), self.execution)
+        test = classify(predictions.confusion(), predictions.loss, self.job.facts.classes)
+        seconds = {"prepare": prepare_s, **outcome.seconds, "evaluate": perf_counter() - tested_at}
+        self._save_model(module)
+        total_s = loop.elapsed_s()
+        result = self._result(outcome, test, seconds, total_s)
+        mistakes = _mistakes(prepared.test, predictions, self.job.facts)
+        self._write_result(result, mistakes, raw.source)
+        return result
+
+    def _loop_job(self, module: nn.Module, prepared: PreparedImages) -> Job:
+        recipe = self.job.recipe
+        held_out = self._in_order(prepared.validation, prepared)
+
+        def validate(module: nn.Module) -> Validation:
+            predictions = predict(module, held_out, self.execution)
+            return Validation(predictions.loss, predictions.accuracy)
+
+        batches = ResidentBatches(
+            prepared.train,
+            recipe.batch_size,
+            self.execution.device,
+            prepared.mean,
+            prepared.std,
+            DTYPES[self.execution.precision],
+            MEMORY_FORMATS[self.execution.memory_format],
+            make_augmentation(recipe),
+            recipe.seed,
+        )
+        return Job(
+            recipe=recipe,
+            execution=self.execution,
+            module=module,
+            batches=batches,
+            train_samples=len(prepared.train),
+            validate=validate,
+            checkpoints=self.folder.checkpoints,
+            began_at=self.began_at,
+            resume_command=f"traintime runs resume {self.folder.name}",
+        )
+
+    def _in_order(self, samples: Samples, prepared: PreparedImages) -> OrderedBatches:
+        return in_order(
+            samples,
+            VALIDATION_BATCH,
+            self.execution.device,
+            prepared.mean,
+            prepared.std,
+            DTYPES[self.execution.precision],
+            MEMORY_FORMATS[self.execution.memory_format],
+        )
+
+    def _restore(self, loop: Loop, clock: Clock) -> None:
+        checkpoint = load_latest(self.folder.checkpoints, self.listener.say)
+        if checkpoint is None:
+            self.listener.say("No checkpoint was due yet: starting over with the same seed")
+            return
+        loop.restore(checkpoint)
+        step = loop.progress.step
+        clock.recall([r for r in self.folder.records("epochs") if r["step"] <= step])
+        self.listener.say(f"Going on from step {step}")
+
+    def _result(
+        self, outcome: Outcome, test: Classification, seconds: dict[str, float], total_s: float
+    ) -> TrainResult:
+        return TrainResult(
+            run=self.folder.name,
+            folder=self.folder.path,
+            status=outcome.status,
+            forecast=self.forecast,
+            total_s=total_s,
+            time_to_target_s=outcome.time_to_target_s,
+            seconds=seconds,
+            step_time_s=_spread(outcome.window_step_times_s),
+            epochs=outcome.epochs,
+            steps=outcome.steps,
+            peak_memory_bytes=_peak_memory(self.execution.device),
+            test=test,
+            report=self.folder.path / "report.html",
+        )
+
+    def _save_model(self, module: nn.Module) -> None:
+        tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+        metadata = {"model": self.job.recipe.model, "data": self.job.recipe.data}
+        write_atomically(
+            self.folder.path / "model.safetensors",
+            lambda temporary: save_file(tensors, temporary, metadata),
+        )
+
+    def _write_result(
+        self, result: TrainResult, mistakes: list[dict[str, Any]], source: str
+    ) -> None:
+        values = result.to_json()
+        for elsewhere in ("forecast", "folder", "report"):
+            del values[elsewhere]
+        environment = self.folder.read_json("environment")
+        self.folder.write_json("environment", {**environment, "data_source": source})
+        self.folder.write_json("result", {**values, "wrong": mistakes})
+        from traintime.report.html import render_report  # templates are not needed before the end
+
+        page = render_report(self.folder.path)
+        write_bytes_atomically(result.report, page.encode())
+
+
+def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:
+    """Return median and central 80 % of the windows' step times."""
+    if not step_times_s:
+        return None
+    ordered = sorted(step_times_s)
+    last = len(ordered) - 1
+    return {
+        "median": statistics.median(ordered),
+        "low": ordered[round(0.1 * last)],
+        "high": ordered[round(0.9 * last)],
+    }
+
+
+def _peak_memory(device: str) -> int | None:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _mistakes(test: Samples, predictions: Predictions, facts: DataFacts) -> list[dict[str, Any]]:
+    """Return the wrong predictions that the model was surest of, with their pictures."""
+    return [
+        {
+            "png": _png(test.images[index]),
+            "truth": facts.classes[int(predictions.labels[index])],
+            "predicted": facts.classes[int(predictions.predicted[index])],
+            "confidence": float(predictions.confidence[index]),
+        }
+        for index in predictions.worst(SHOWN_MISTAKES)
+    ]
+
+
+def _png(image: torch.Tensor) -> str:
+    """Return a picture (H, W, C) as base64."""
+    from PIL import Image
+
+    pixels = image.cpu().numpy()
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

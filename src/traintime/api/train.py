@@ -1,0 +1,202 @@
+"""The train verb: forecast, prepare, train, evaluate, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from traintime import __version__
+from traintime.api.job import KnownJob, RecipeLike, forecast_known_job, profile_for, read_job
+from traintime.api.listener import Listener
+from traintime.api.machine import installed_version
+from traintime.errors import DivergedError, MissingExtraError, StoppedError
+from traintime.forecast.forecast import Forecast
+from traintime.hardware.machine import Machine
+from traintime.ledger.database import Ledger, LedgerRow
+from traintime.ledger.paths import ledger_path, runs_folder
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe import Recipe
+
+if TYPE_CHECKING:
+    from traintime.evaluate.metrics import Classification
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run brought.
+
+    Args:
+        run: Name of the run.
+        folder: Where everything about it is kept.
+        status: "target reached", "finished" or "stopped early".
+        forecast: What was expected.
+        total_s: What it took.
+        time_to_target_s: Until the validation that reached the target.
+        seconds: What the time was spent on: prepare, train, validate, checkpoint, evaluate.
+        step_time_s: Median, low and high of a step, as the windows of the run saw it.
+        epochs: Done.
+        steps: Done.
+        peak_memory_bytes: Of the process, or on the GPU.
+        test: Scores on the test set.
+        report: The page that shows all this.
+    """
+
+    run: str
+    folder: Path
+    status: str
+    forecast: Forecast
+    total_s: float
+    time_to_target_s: float | None
+    seconds: dict[str, float]
+    step_time_s: dict[str, float] | None
+    epochs: int
+    steps: int
+    peak_memory_bytes: int | None
+    test: Classification
+    report: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = dataclasses.asdict(self)
+        for score in values["test"]["per_class"]:
+            score["class"] = score.pop("name")
+        return {
+            **values,
+            "folder": str(self.folder),
+            "report": str(self.report),
+            "forecast": self.forecast.to_json(),
+        }
+
+
+def train(
+    recipe: RecipeLike = None, /, *, listener: Listener | None = None, **fields: Any
+) -> TrainResult:
+    """Train a complete model and hold the forecast against what it took.
+
+    Args:
+        recipe: A recipe or the path of a YAML file.
+        listener: Told of every stage; None is silent.
+        **fields: Recipe fields, for example `data="mnist", model="lenet", epochs=3`.
+
+    Raises:
+        InputError: The recipe cannot be done as it was written.
+        DataUnavailableError: The data set cannot be had.
+        DivergedError: The loss is no longer finite.
+        StoppedError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        StorageError: The disk refused a write.
+    """
+    job = read_job(recipe, fields)
+    require_torch()
+    listener = listener or Listener()
+    profile = profile_for(job, listener)
+    began_at = perf_counter()
+    forecast = forecast_known_job(job, profile)
+    folder = RunFolder.create(runs_folder(), f"{job.recipe.data}-{job.recipe.model}", __version__)
+    folder.write_recipe(job.recipe.model_dump(mode="json"))
+    folder.write_json("forecast", forecast.to_json())
+    write_environment(folder, profile.machine, forecast)
+    row = _ledger_row(folder, job.recipe, profile.machine, forecast)
+    return run_job(job, forecast, folder, row, listener, began_at)
+
+
+def require_torch() -> None:
+    """Say which extra to install if torch, or what goes with it, is missing."""
+    for module in ("torch", "numpy", "safetensors"):
+        if find_spec(module) is None:
+            raise MissingExtraError("Training", "train", module)
+
+
+def run_job(
+    job: KnownJob,
+    forecast: Forecast,
+    folder: RunFolder,
+    row: LedgerRow,
+    listener: Listener,
+    began_at: float,
+    *,
+    resume: bool = False,
+) -> TrainResult:
+    """Train in a run folder, new or resumed, and enter the outcome in the ledger."""
+    ledger = Ledger(ledger_path())
+    ledger.put(dataclasses.replace(row, status="running"))
+    listener.on_forecast(job.recipe, forecast, folder.path)
+    try:
+        # Reading and checking the data releases the interpreter; importing torch takes as long.
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(_load_raw, job.facts.name, listener)
+            from traintime.api.session import Session
+
+            raw = reading.result()
+        result = Session(job, forecast, folder, listener, began_at).run(raw, resume=resume)
+    except StoppedError:
+        ledger.put(dataclasses.replace(row, status="stopped"))
+        raise
+    except DivergedError:
+        ledger.put(dataclasses.replace(row, status="diverged"))
+        raise
+    except BaseException:
+        ledger.put(dataclasses.replace(row, status="failed"))
+        raise
+    step_s = result.step_time_s["median"] if result.step_time_s else None
+    ledger.put(
+        dataclasses.replace(
+            row,
+            status=result.status,
+            total_s=result.total_s,
+            step_s=step_s,
+            accuracy=result.test.accuracy,
+        )
+    )
+    return result
+
+
+def _load_raw(name: str, listener: Listener) -> Any:
+    from traintime.data.fetch import load_raw
+
+    return load_raw(name, listener.say)
+
+
+def write_environment(folder: RunFolder, machine: Machine, forecast: Forecast) -> None:
+    """Keep what the run ran on."""
+    folder.write_json(
+        "environment",
+        {
+            "machine": dataclasses.asdict(machine),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": installed_version("torch"),
+                "traintime": __version__,
+            },
+            "execution": dataclasses.asdict(forecast.execution),
+            "picks": list(forecast.picks),
+            "command": " ".join(sys.argv),
+        },
+    )
+
+
+def _ledger_row(
+    folder: RunFolder, recipe: Recipe, machine: Machine, forecast: Forecast
+) -> LedgerRow:
+    return LedgerRow(
+        name=folder.name,
+        folder=str(folder.path.resolve()),
+        began=datetime.now().isoformat(timespec="seconds"),
+        status="running",
+        data=recipe.data,
+        model=recipe.model,
+        target=recipe.target,
+        machine=machine.key,
+        evidence=forecast.evidence,
+        forecast_s=forecast.total_s.median,
+        forecast_low_s=forecast.total_s.low,
+        forecast_high_s=forecast.total_s.high,
+        forecast_step_s=forecast.step_time_s.median,
+    )

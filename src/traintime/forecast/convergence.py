@@ -1,0 +1,168 @@
+"""How many epochs it takes to a target, before and during a run.
+
+Curves of earlier runs with the preset recipes (`learning_curves.json`, measured by
+`benchmarks/learning_curves.py`) say what error to expect after each share of the schedule, and how
+much that varies from seed to seed. The logarithm of the error is taken as normal around that curve,
+in part the same way off all along (a better or worse run) and in part anew each epoch (the noise of
+one validation). The target is reached in the first epoch whose error is small enough.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from statistics import NormalDist
+from typing import Any
+
+from traintime.recipe import Recipe, Target
+
+PERSISTENT_SHARE = 0.7
+"""Share of a run's deviation, in variance, that stays with it."""
+LEAST_SIGMA = 0.04
+"""Of the logarithm of the error: the noise of judging a few thousand samples."""
+NODES = 41
+"""Points that the persistent deviation is integrated over."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What to expect of a run at the end of each of its epochs.
+
+    Args:
+        log_errors: Natural logarithm of the expected error (1 - accuracy, or the loss).
+        sigmas: Standard deviation of that logarithm.
+        source: Where this comes from, for people.
+    """
+
+    log_errors: tuple[float, ...]
+    sigmas: tuple[float, ...]
+    source: str
+
+    def arrivals(self, target: Target, seen: Sequence[float] = ()) -> list[float]:
+        """Return the probability that each epoch is the first to reach the target.
+
+        Args:
+            target: What is to be reached.
+            seen: Values of the metric after the epochs done so far; none of them reached it.
+
+        Returns:
+            One probability per epoch; those of past epochs are 0, and what is missing to 1 is the
+            probability that the run ends without reaching it.
+        """
+        threshold = log_error(target.metric, target.value)
+        deviations = [
+            (log_error(target.metric, value) - mean) / sigma
+            for value, mean, sigma in zip(seen, self.log_errors, self.sigmas, strict=False)
+        ]
+        mean, spread = _posterior(deviations)
+        normal = NormalDist()
+        first = [0.0] * len(self.log_errors)
+        for node in range(NODES):
+            common = mean + spread * normal.inv_cdf((node + 0.5) / NODES)
+            left = 1.0 / NODES
+            for epoch in range(len(seen), len(self.log_errors)):
+                expected = self.log_errors[epoch] + common * self.sigmas[epoch]
+                noise = self.sigmas[epoch] * math.sqrt(1 - PERSISTENT_SHARE)
+                reached = normal.cdf((threshold - expected) / noise)
+                first[epoch] += left * reached
+                left *= 1 - reached
+        return first
+
+
+def _posterior(deviations: Sequence[float]) -> tuple[float, float]:
+    """Return mean and deviation of the persistent part, given standardised deviations so far."""
+    noise = 1 - PERSISTENT_SHARE
+    precision = 1 / PERSISTENT_SHARE + len(deviations) / noise
+    return sum(deviations) / noise / precision, math.sqrt(1 / precision)
+
+
+def log_error(metric: str, value: float) -> float:
+    """Return the logarithm of the error that a metric's value stands for."""
+    error = 1 - value if metric == "accuracy" else value
+    return math.log(max(error, 1e-6))
+
+
+@cache
+def _measured() -> list[dict[str, Any]]:
+    text = files("traintime.forecast").joinpath("learning_curves.json").read_text("utf-8")
+    return json.loads(text)["curves"]
+
+
+def expected_curve(recipe: Recipe, metric: str) -> Curve | None:
+    """Return what to expect of a recipe, or None if nothing like it was measured.
+
+    A recipe of another length is read at the same share of its schedule; that, and any other change
+    that moves the result, widens the interval.
+    """
+    for measured in _measured():
+        if (measured["data"], measured["model"]) == (recipe.data, recipe.model):
+            return _adapted(measured, recipe, metric)
+    return None
+
+
+def extrapolated_curve(seen: Sequence[float], metric: str, epochs: int) -> Curve | None:
+    """Return a curve through the epochs seen so far, where no earlier run tells.
+
+    The error is taken as a power of the number of epochs (Hestness et al. 2017 find this over data
+    and training length alike), fitted by least squares on the logarithms; the further ahead, the
+    wider. None with fewer than two epochs.
+    """
+    if len(seen) < 2:
+        return None
+    xs = [math.log(epoch) for epoch in range(1, len(seen) + 1)]
+    ys = [log_error(metric, value) for value in seen]
+    x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
+    slope = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
+    slope /= sum((x - x_mean) ** 2 for x in xs)
+    means = [y_mean + slope * (math.log(epoch) - x_mean) for epoch in range(1, epochs + 1)]
+    ahead = [max(0.0, math.log(epoch / len(seen))) for epoch in range(1, epochs + 1)]
+    sigmas = [0.1 + 0.4 * distance for distance in ahead]
+    return Curve(tuple(means), tuple(sigmas), f"the first {len(seen)} epochs of this run")
+
+
+def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
+    key = "validation_accuracy" if metric == "accuracy" else "validation_loss"
+    runs = [[log_error(metric, v) for v in run[key]] for run in measured["runs"]]
+    columns = list(zip(*runs, strict=True))
+    means = [sum(column) / len(column) for column in columns]
+    sigmas = [max(LEAST_SIGMA, _deviation(column)) for column in columns]
+    changed = [
+        field
+        for field, value in measured["recipe"].items()
+        if field not in ("epochs", "seed", "target") and _differs(getattr(recipe, field), value)
+    ]
+    stretch = math.log(recipe.epochs / measured["recipe"]["epochs"])
+    widening = 0.12 * len(changed) + 0.35 * abs(stretch)
+    source = f"{len(runs)} runs of the preset, {measured['recipe']['epochs']} epochs"
+    if changed:
+        source += f"; changed since: {', '.join(changed)}"
+    return Curve(
+        tuple(_resampled(means, recipe.epochs)),
+        tuple(math.hypot(s, widening) for s in _resampled(sigmas, recipe.epochs)),
+        source,
+    )
+
+
+def _differs(ours: Any, theirs: Any) -> bool:
+    return (list(ours) if isinstance(ours, tuple) else ours) != theirs  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
+
+
+def _resampled(values: Sequence[float], count: int) -> list[float]:
+    """Return `count` values at the same shares of the way, in straight lines between the given."""
+    result: list[float] = []
+    for index in range(count):
+        place = (index + 1) / count * len(values) - 1
+        below = max(0, min(len(values) - 1, math.floor(place)))
+        above = min(len(values) - 1, below + 1)
+        share = min(1.0, max(0.0, place - below))
+        result.append(values[below] * (1 - share) + values[above] * share)
+    return result

@@ -1,0 +1,40 @@
+"""Peak memory of a training process, by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from traintime.hardware.execution import Execution
+from traintime.workload.op_graph import Workload
+
+FRAMEWORK_BYTES = {"cpu": 330 * 2**20, "cuda": 500 * 2**20}
+"""A Python process with torch loaded and warmed up, or a CUDA context."""
+WORKSPACE_SHARE = 0.35
+"""Scratch space and gradients of activations, relative to what the forward keeps."""
+
+
+def predict_memory(
+    workload: Workload, execution: Execution, micro_batches: int, extra_vectors: int
+) -> Mapping[str, float]:
+    """Return bytes by part; their sum is the expected peak.
+
+    Args:
+        workload: What is trained.
+        execution: Gives the precision of what is kept for the backward.
+        micro_batches: Parts that a batch is split into.
+        extra_vectors: Copies of the parameters beside the optimizer's (averages, best so far).
+    """
+    graph = workload.graph
+    weights = 4.0 * graph.parameters
+    value_bytes = 2.0 if execution.precision == "bf16" else 4.0
+    kept = sum(op.kept_per_sample for op in graph.ops) * workload.batch_size / micro_batches
+    activations = kept * value_bytes
+    return {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": weights * (graph.optimizer_slots + extra_vectors),
+        "activations": activations,
+        "workspace": activations * WORKSPACE_SHARE,
+        "data": float(workload.resident_bytes),
+        "framework": float(FRAMEWORK_BYTES[execution.device.partition(":")[0]]),
+    }

@@ -1,0 +1,262 @@
+"""From a workload and a device to a forecast of the whole job."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from traintime.architecture import Network
+from traintime.architecture.banding import can_be_banded
+from traintime.data.catalogue import SplitSizes
+from traintime.errors import InputError
+from traintime.forecast.convergence import Curve, expected_curve
+from traintime.forecast.forecast import Forecast, KindShare, mixture
+from traintime.forecast.memory import predict_memory
+from traintime.forecast.step_time import StepTime, predict_inference, predict_step
+from traintime.hardware.execution import Execution
+from traintime.hardware.profile import HardwareProfile
+from traintime.recipe import Recipe
+from traintime.units import Interval, format_duration, format_percent
+from traintime.workload.count import count_operations
+from traintime.workload.op_graph import Workload
+
+SIGMA = {"measured on this machine": 0.13, "specs only": 0.7}
+"""Of the logarithm of a step's time, by evidence; `benchmarks/forecast_check.py` measures it."""
+MEMORY_SIGMA = 0.15
+STAGE_SIGMA = 0.3
+"""Of the short stages, which are mostly start-up costs."""
+HASHED_BYTES_PER_S = 1.0e9
+"""Checking and splitting the cached data."""
+SETUP_S, FINISH_S = 0.1, 0.15
+"""Building network and records; drawing the report."""
+COMPILE_S = 15.0
+VALIDATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a job will be computed, and what that was chosen by."""
+
+    execution: Execution
+    workload: Workload
+    step: StepTime
+    picks: tuple[str, ...]
+
+
+def plan_job(
+    recipe: Recipe, network: Network, sizes: SplitSizes, device: str, profile: HardwareProfile
+) -> Plan:
+    """Decide everything that the recipe leaves to the machine, by predicted time of a step.
+
+    Raises:
+        InputError: The recipe asks for a combination that cannot be computed.
+    """
+    _refuse_impossible(recipe, network, device)
+    plans = [
+        plan
+        for execution in _candidates(recipe, network, device, profile)
+        if (plan := _plan(recipe, network, sizes, execution, profile)) is not None
+    ]
+    if not plans:
+        raise InputError(
+            f"Nothing is known of {device} in precision={recipe.precision}; "
+            "type: traintime machine --measure"
+        )
+    best = min(plans, key=lambda plan: plan.step.seconds)
+    return dataclasses.replace(best, picks=tuple(_explain(recipe, best, plans)))
+
+
+def _refuse_impossible(recipe: Recipe, network: Network, device: str) -> None:
+    if recipe.convolution != "banded":
+        return
+    if device != "cpu":
+        raise InputError(f"Banded convolutions are for the CPU, not {device}; type device=cpu")
+    if not can_be_banded(network.layers, network.input_shape):
+        raise InputError(
+            f"{network.name} has no convolution, ReLU and 2×2 pooling in a row with few channels "
+            "that could be banded; type convolution=native"
+        )
+
+
+def _candidates(
+    recipe: Recipe, network: Network, device: str, profile: HardwareProfile
+) -> Iterator[Execution]:
+    images = any(op.kind == "convolution" for op in count_operations(network, recipe, banded=False).ops)
+    # A guessed rate is no ground to give up precision.
+    measured = profile.evidence == "measured on this machine"
+    precisions = ("fp32", "bf16") if measured else ("fp32",)
+    formats = ("contiguous", "channels_last") if images else ("contiguous",)
+    bandable = device == "cpu" and can_be_banded(network.layers, network.input_shape)
+    for precision in precisions if recipe.precision == "auto" else (recipe.precision,):
+        for layout in formats if recipe.memory_format == "auto" else (recipe.memory_format,):
+            if recipe.convolution != "banded":
+                yield Execution(device, precision, layout, False, recipe.compile)
+            if recipe.convolution != "native" and bandable and layout == "channels_last":
+                yield Execution(device, precision, layout, True, recipe.compile)
+
+
+def _plan(
+    recipe: Recipe, network: Network, sizes: SplitSizes, execution: Execution, profile: HardwareProfile
+) -> Plan | None:
+    graph = count_operations(network, recipe, banded=execution.banded)
+    workload = Workload(
+        graph=graph,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        train_samples=sizes.train,
+        validation_samples=sizes.validation,
+        test_samples=sizes.test,
+        sample_bytes=math.prod(network.input_shape) + 8,
+    )
+    step = predict_step(graph, recipe.batch_size, execution, profile)
+    return Plan(execution, workload, step, ()) if step else None
+
+
+def _explain(recipe: Recipe, best: Plan, plans: Sequence[Plan]) -> Iterator[str]:
+    """Say what each `auto` became, against the best plan that differs in it."""
+    choices: tuple[tuple[str, bool, Callable[[Execution], str]], ...] = (
+        ("precision", recipe.precision == "auto", lambda e: e.precision),
+        ("memory format", recipe.memory_format == "auto", lambda e: e.memory_format),
+        ("convolution", recipe.convolution == "auto", lambda e: "banded" if e.banded else "native"),
+    )
+    for name, is_auto, value in choices:
+        ours = value(best.execution)
+        others = [plan for plan in plans if value(plan.execution) != ours]
+        if not is_auto or not others:
+            continue
+        other = min(others, key=lambda plan: plan.step.seconds)
+        yield (
+            f"{name}: {ours} ({format_duration(best.step.seconds)} a step; "
+            f"{value(other.execution)} {format_duration(other.step.seconds)})"
+        )
+
+
+def forecast_job(
+    recipe: Recipe, plan: Plan, profile: HardwareProfile, startup_s: float
+) -> Forecast:
+    """Return the forecast of a planned job.
+
+    Args:
+        recipe: What was asked for.
+        plan: How it will be computed.
+        profile: What the device sustains.
+        startup_s: Seconds before the job itself begins, such as importing torch.
+    """
+    sigma = SIGMA[profile.evidence]
+    workload = plan.workload
+    step = Interval.lognormal(plan.step.seconds, sigma)
+    stages = _stages(plan, profile, startup_s, sigma)
+    curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
+    arrivals = curve.arrivals(recipe.goal) if curve and recipe.goal else None
+    ends = [_finish(stages, epoch / recipe.epochs, sigma) for epoch in range(1, recipe.epochs + 1)]
+    chance = sum(arrivals) if arrivals is not None else None
+    memory = predict_memory(
+        workload, plan.execution, recipe.accumulate, bool(recipe.ema) + bool(recipe.patience)
+    )
+    return Forecast(
+        evidence=profile.evidence,
+        assumptions=tuple(_assumptions(recipe, profile, curve, chance)),
+        execution=plan.execution,
+        picks=plan.picks,
+        total_s=_total(ends, arrivals),
+        time_to_target_s=_time_to_target(ends, arrivals, stages["evaluate"].median),
+        chance_of_target=chance,
+        time_to_end_s=ends[-1],
+        stages_s=stages,
+        step_time_s=step,
+        step_by_kind=_by_kind(plan.step),
+        peak_memory_bytes=Interval.lognormal(sum(memory.values()), MEMORY_SIGMA),
+        memory_by_part=memory,
+        parameters=workload.graph.parameters,
+        steps_per_epoch=workload.steps_per_epoch,
+        epochs=recipe.epochs,
+    )
+
+
+def _by_kind(step: StepTime) -> tuple[KindShare, ...]:
+    return tuple(
+        KindShare(kind, seconds, seconds / step.seconds)
+        for kind, seconds in step.by_kind().items()
+        if seconds > 0
+    )
+
+
+def _stages(
+    plan: Plan, profile: HardwareProfile, startup_s: float, sigma: float
+) -> Mapping[str, Interval]:
+    work = plan.workload
+
+    def judge(samples: int) -> float:
+        return predict_inference(
+            work.graph, samples, plan.execution, profile, min(samples, VALIDATION_BATCH)
+        )
+
+    reading_s = work.resident_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
+    compile_s = COMPILE_S if plan.execution.compile else 0.0
+    train_s = plan.step.seconds * work.steps_per_epoch * work.epochs
+    validate_s = judge(work.validation_samples) * work.epochs
+    evaluate_s = judge(work.test_samples) + FINISH_S
+    prepare_s = startup_s + SETUP_S + reading_s + compile_s
+    return {
+        "prepare": Interval.lognormal(prepare_s, STAGE_SIGMA),
+        "train": Interval.lognormal(train_s, sigma),
+        "validate": Interval.lognormal(validate_s, max(sigma, STAGE_SIGMA)),
+        "evaluate": Interval.lognormal(evaluate_s, max(sigma, STAGE_SIGMA)),
+    }
+
+
+def _finish(stages: Mapping[str, Interval], share: float, sigma: float) -> Interval:
+    """Return the time until the result is there if training ends after a share of its epochs."""
+    parts = {
+        "prepare": stages["prepare"].median,
+        "train": stages["train"].median * share,
+        "validate": stages["validate"].median * share,
+        "evaluate": stages["evaluate"].median,
+    }
+    total = sum(parts.values())
+    # Training is wrong as a whole; the short stages add their own, independent error.
+    trained = (parts["train"] + parts["validate"]) * sigma
+    short = math.hypot(parts["prepare"], parts["evaluate"]) * STAGE_SIGMA
+    return Interval.lognormal(total, math.hypot(trained, short) / total)
+
+
+def _total(ends: Sequence[Interval], arrivals: Sequence[float] | None) -> Interval:
+    if arrivals is None:
+        return ends[-1]
+    parts = list(zip(arrivals, ends, strict=True))
+    return mixture([*parts, (max(0.0, 1 - sum(arrivals)), ends[-1])])
+
+
+def _time_to_target(
+    ends: Sequence[Interval], arrivals: Sequence[float] | None, evaluate_s: float
+) -> Interval | None:
+    if arrivals is None or sum(arrivals) < 0.01:
+        return None
+    before_test = [
+        Interval.lognormal(end.median - evaluate_s, end.sigma * end.median / (end.median - evaluate_s))
+        for end in ends
+    ]
+    return mixture(list(zip(arrivals, before_test, strict=True)))
+
+
+def _assumptions(
+    recipe: Recipe, profile: HardwareProfile, curve: Curve | None, chance: float | None
+) -> Iterator[str]:
+    if profile.evidence == "specs only":
+        yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
+    else:
+        yield f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
+    yield "the data set is in the cache; fetching it the first time is not counted"
+    if recipe.compile:
+        yield f"torch.compile takes {COMPILE_S:.0f} s and leaves a step as fast as it was"
+    if recipe.goal and curve:
+        yield f"epochs to the target: {curve.source}"
+    elif recipe.goal:
+        yield (
+            f"no run of {recipe.model} on {recipe.data} is known: "
+            "the time to the target cannot be said before it has trained a few epochs"
+        )
+    if chance is not None and chance < 0.5:
+        yield f"the target is out of reach of this recipe: {format_percent(chance, 0)} chance"

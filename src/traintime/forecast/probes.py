@@ -1,0 +1,251 @@
+"""The measurements that a forecast needs of a device: each kind of operation, at a few sizes.
+
+A probe trains one layer (forward and backward) the way the training loop would, so a rate holds all
+that a kernel really costs. The sizes span those of the shipped networks; `HardwareProfile.rate`
+interpolates between them. `PROBE_BATCH` is small enough that all probes together take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from platform import python_version
+
+import torch
+from torch import Tensor, nn
+
+from traintime.architecture.layers import (
+    Activation,
+    BatchNorm,
+    Conv2d,
+    Layer,
+    Linear,
+    MaxPool,
+    Network,
+    Shape,
+)
+from traintime.hardware.machine import Machine
+from traintime.hardware.profile import HardwareProfile, Rate
+from traintime.hardware.timer import time_calls
+from traintime.models.build import build
+from traintime.recipe import Recipe, read_recipe
+from traintime.workload.count import count_operations
+from traintime.workload.op_graph import Kind, Op
+
+PROBE_BATCH = 64
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One layer (or few) whose training time gives a rate.
+
+    Args:
+        layers: What is timed; the operation of `kind` among them is what the time is given to.
+        shape: Of one sample that enters.
+        kind: Of the operation.
+        batch_size: Samples at once.
+        formats: Memory formats to try.
+        needs_input_gradient: Whether the layer stands behind others.
+    """
+
+    layers: tuple[Layer, ...]
+    shape: Shape
+    kind: Kind
+    batch_size: int = PROBE_BATCH
+    formats: tuple[str, ...] = ("channels_last",)
+    needs_input_gradient: bool = True
+
+
+BOTH = ("contiguous", "channels_last")
+RELU = Activation("relu")
+
+LAYER_PROBES = (
+    Probe((Conv2d(1, 6, 5),), (1, 28, 28), "convolution", 256, BOTH, needs_input_gradient=False),
+    Probe((Conv2d(6, 16, 5),), (6, 12, 12), "convolution", 256, BOTH),
+    Probe((Conv2d(3, 64, 3, 1),), (3, 32, 32), "convolution", 32, BOTH, needs_input_gradient=False),
+    Probe((Conv2d(64, 64, 3, 1),), (64, 32, 32), "convolution", 16, BOTH),
+    Probe((Conv2d(128, 128, 3, 1),), (128, 16, 16), "convolution", 16, BOTH),
+    Probe((Conv2d(256, 256, 3, 1),), (256, 8, 8), "convolution", 32, BOTH),
+    Probe((Conv2d(512, 512, 3, 1),), (512, 4, 4), "convolution", 32, BOTH),
+    Probe((Linear(784, 128),), (784,), "matrix product", 256, needs_input_gradient=False),
+    Probe((Linear(120, 84),), (120,), "matrix product", 256),
+    Probe((Linear(1024, 1024),), (1024,), "matrix product", 256),
+    Probe((MaxPool(2),), (6, 24, 24), "pooling", 256, BOTH),
+    Probe((MaxPool(2),), (16, 8, 8), "pooling", 256, BOTH),
+    Probe((MaxPool(2),), (128, 16, 16), "pooling", 64, BOTH),
+    Probe((BatchNorm(64),), (64, 16, 16), "normalisation", 16, BOTH),
+    Probe((BatchNorm(64),), (64, 32, 32), "normalisation", 64, BOTH),
+    Probe((RELU,), (128,), "elementwise", 256),
+    Probe((RELU,), (64, 16, 16), "elementwise", 16, BOTH),
+    Probe((RELU,), (64, 32, 32), "elementwise", 128, BOTH),
+)
+BANDED_PROBES = (
+    Probe(
+        (Conv2d(1, 6, 5), RELU, MaxPool(2)),
+        (1, 28, 28),
+        "banded convolution",
+        256,
+        needs_input_gradient=False,
+    ),
+    Probe((Conv2d(6, 16, 5), RELU, MaxPool(2)), (6, 12, 12), "banded convolution", 256),
+    Probe(
+        (Conv2d(3, 6, 5), RELU, MaxPool(2)),
+        (3, 32, 32),
+        "banded convolution",
+        128,
+        needs_input_gradient=False,
+    ),
+)
+
+
+def measure_device(
+    machine: Machine,
+    device: str,
+    disk_bytes_per_s: float,
+    import_s: float,
+    progress: Callable[[str, float], None],
+    budget_s: float = 12.0,
+) -> HardwareProfile:
+    """Measure what a device sustains.
+
+    Args:
+        machine: What the machine has.
+        device: "cpu" or "cuda:N".
+        disk_bytes_per_s: Reading rate of the data's disk.
+        import_s: Seconds that importing torch took.
+        progress: Told what is measured and the share that is done.
+        budget_s: Seconds for all probes; each has an equal part of it, and at least two calls.
+    """
+    synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    dispatch_s = _dispatch_cost(device, synchronize)
+    jobs = list(_jobs(device))
+    rates: list[Rate] = []
+    for number, (probe, precision, memory_format) in enumerate(jobs):
+        progress(f"{probe.kind}, {precision}", number / len(jobs))
+        rates.append(
+            _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
+        )
+    progress("optimizer and input", 1.0)
+    rates += _vector_rates(device, synchronize)
+    return HardwareProfile(
+        machine=machine,
+        device=device,
+        evidence="measured on this machine",
+        rates=tuple(rates),
+        dispatch_s=dispatch_s,
+        disk_bytes_per_s=disk_bytes_per_s,
+        import_s=import_s,
+        measured_on=date.today().isoformat(),
+        software={"python": python_version(), "torch": torch.__version__},
+    )
+
+
+def _jobs(device: str) -> Iterator[tuple[Probe, str, str]]:
+    probes = LAYER_PROBES + (BANDED_PROBES if device == "cpu" else ())
+    for probe in probes:
+        for precision in ("fp32", "bf16"):
+            for memory_format in probe.formats:
+                yield probe, precision, memory_format
+
+
+def _measure(
+    probe: Probe,
+    precision: str,
+    memory_format: str,
+    device: str,
+    dispatch_s: float,
+    budget_s: float,
+) -> Rate:
+    op = _operation(probe)
+    train = _training_call(probe, precision, memory_format, device)
+    synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    timing = time_calls(train, synchronize=synchronize, budget_s=budget_s / 2, most_calls=50)
+    busy_s = max(timing.median_s - op.launches * dispatch_s, timing.median_s / 4)
+    form = f"{precision} {memory_format}" if op.image else precision
+    return Rate(
+        probe.kind,
+        form,
+        op.size_at(probe.batch_size),
+        op.work(probe.batch_size) / busy_s,
+        timing.high_s / timing.low_s,
+    )
+
+
+def _operation(probe: Probe) -> Op:
+    """Return what a forecast would count for the probe's layers."""
+    network = Network("probe", probe.shape, 10, probe.layers)
+    graph = count_operations(network, _any_recipe(), banded=probe.kind == "banded convolution")
+    op = next(op for op in graph.ops if op.kind == probe.kind)
+    if not probe.needs_input_gradient or op.kind not in ("convolution", "banded convolution", "matrix product"):
+        return op
+    # Counted as a first layer, without the gradient of its input; here it has one.
+    return replace(op, work_per_sample=op.work_per_sample * 1.5)
+
+
+def _training_call(
+    probe: Probe, precision: str, memory_format: str, device: str
+) -> Callable[[], None]:
+    network = Network("probe", probe.shape, 10, probe.layers)
+    module: nn.Module = build(network, banded=probe.kind == "banded convolution").to(device)
+    x = torch.randn(probe.batch_size, *probe.shape, device=device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if len(probe.shape) == 3:
+        module = module.to(memory_format=FORMATS[memory_format])  # pyright: ignore[reportCallIssue]
+        x = x.contiguous(memory_format=FORMATS[memory_format])
+    x = x.to(dtype).requires_grad_(probe.needs_input_gradient)
+    parameters = list(module.parameters())
+    gradient: Tensor | None = None
+
+    def call() -> None:
+        nonlocal gradient
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+            y = module(x)
+        gradient = torch.ones_like(y) if gradient is None else gradient
+        torch.autograd.backward(y, gradient)
+        x.grad = None
+        for parameter in parameters:
+            parameter.grad = None
+
+    return call
+
+
+def _dispatch_cost(device: str, synchronize: Callable[[], object]) -> float:
+    """Return seconds per operation of a network whose arithmetic is nothing."""
+    layers: tuple[Layer, ...] = (Linear(8, 8), RELU) * 10
+    train = _training_call(Probe(layers, (8,), "elementwise", 4), "fp32", "contiguous", device)
+    network = Network("probe", (8,), 8, layers)
+    graph = count_operations(network, _any_recipe(), banded=False)
+    launches = sum(op.launches for op in graph.ops if op.name.startswith(("linear", "relu")))
+    return time_calls(train, synchronize=synchronize, budget_s=0.2).median_s / launches
+
+
+def _vector_rates(device: str, synchronize: Callable[[], object]) -> Iterator[Rate]:
+    """Yield the rates of elementwise passes over parameters and of taking batches from memory."""
+    for count in (50_000, 10_000_000):
+        a, b = torch.zeros(count, device=device), torch.ones(count, device=device)
+        timing = time_calls(lambda a=a, b=b: a.add_(b), synchronize=synchronize, budget_s=0.05)
+        yield Rate("optimizer", "fp32", (count, 1.0), 3 * count / timing.median_s, 1.0)
+    for values, batch in ((784, 256), (3072, 256)):
+        images = torch.zeros(8192, values, dtype=torch.uint8, device=device)
+        rows = torch.randperm(8192, device=device)[:batch]
+        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            timing = time_calls(
+                lambda i=images, r=rows, d=dtype: i[r].to(d).mul_(2.0).add_(1.0),
+                synchronize=synchronize,
+                budget_s=0.05,
+            )
+            for memory_format in FORMATS:
+                form = f"{precision} {memory_format}"
+                rate = values * batch / timing.median_s
+                yield Rate("input", form, (float(values * batch), 1.0), rate, 1.0)
+
+
+def _any_recipe() -> Recipe:
+    return read_recipe(["data=mnist", "model=mlp", "optimizer=sgd"])
+
+
+def _nothing() -> None:
+    """The CPU is done when the call returns."""
+

@@ -1,0 +1,84 @@
+"""Seconds of a training step: each operation's work over the rate its device sustains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from traintime.hardware.execution import Execution
+from traintime.hardware.profile import HardwareProfile
+from traintime.workload.op_graph import Op, OpGraph
+
+VECTOR_KINDS = ("optimizer",)
+"""Done in fp32 whatever the precision of the forward."""
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """Where a part of a step goes."""
+
+    op: Op
+    seconds: float
+    dispatch_s: float
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """A training step, operation by operation.
+
+    Args:
+        parts: One per operation.
+    """
+
+    parts: tuple[OpTime, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole step."""
+        return sum(part.seconds for part in self.parts)
+
+    def by_kind(self) -> Mapping[str, float]:
+        """Return seconds by kind of operation, the largest first; dispatch is a kind of its own."""
+        totals: dict[str, float] = {"dispatch": sum(part.dispatch_s for part in self.parts)}
+        for part in self.parts:
+            busy = part.seconds - part.dispatch_s
+            totals[part.op.kind] = totals.get(part.op.kind, 0.0) + busy
+        return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+def predict_step(
+    graph: OpGraph, batch_size: int, execution: Execution, profile: HardwareProfile
+) -> StepTime | None:
+    """Return the time of a training step, or None if the profile lacks a rate for it."""
+    parts: list[OpTime] = []
+    for op in graph.ops:
+        busy_s = _busy_seconds(op, batch_size, execution, profile)
+        if busy_s is None:
+            return None
+        dispatch_s = op.launches * profile.dispatch_s
+        parts.append(OpTime(op, busy_s + dispatch_s, dispatch_s))
+    return StepTime(tuple(parts))
+
+
+def predict_inference(
+    graph: OpGraph, samples: int, execution: Execution, profile: HardwareProfile, batch_size: int
+) -> float:
+    """Return seconds to run the forward alone over samples that are held out."""
+    batches = -(-samples // batch_size)
+    seconds = 0.0
+    for op in graph.ops:
+        busy_s = _busy_seconds(op, batch_size, execution, profile) or 0.0
+        seconds += busy_s * op.forward_share * samples / batch_size
+        seconds += batches * op.launches / 3 * profile.dispatch_s
+    return seconds
+
+
+def _busy_seconds(
+    op: Op, batch_size: int, execution: Execution, profile: HardwareProfile
+) -> float | None:
+    precision = "fp32" if op.kind in VECTOR_KINDS else execution.precision
+    form = f"{precision} {execution.memory_format}" if op.image else precision
+    if op.kind == "banded convolution":
+        form = f"{precision} channels_last"
+    rate = profile.rate(op.kind, form, op.size_at(batch_size))
+    return None if rate is None else op.work(batch_size) / rate

@@ -1,0 +1,112 @@
+"""Checkpoints: one file each, whole or not there, and checked when it is read.
+
+A checkpoint is one safetensors file. Its header carries the state that is no tensor, as JSON, and a
+SHA-256 of both; nothing in it is executed when it is read. The last two are kept, so a damaged one
+leaves its predecessor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from traintime.errors import RunFolderError
+from traintime.ledger.atomic import write_atomically
+
+KEPT = 2
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point to go on from: tensors by name, and all other state."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint so that a crash at any instant leaves a good one, and drop the oldest.
+
+    Raises:
+        StorageError: The disk refused; older checkpoints are unharmed.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    state = json.dumps(checkpoint.state)
+    header = {
+        "format": str(CHECKPOINT_FORMAT),
+        "state": state,
+        "sha256": _digest(tensors, state),
+    }
+    path = folder / f"step-{step:09d}.safetensors"
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
+    for old in _paths(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest checkpoint that is whole, or None if there is none at all.
+
+    Args:
+        folder: Where checkpoints are kept.
+        say: Told about each damaged file that is passed over.
+
+    Raises:
+        RunFolderError: There are checkpoints, and every one is damaged.
+    """
+    paths = _paths(folder)
+    for path in paths:
+        try:
+            return load_checkpoint(path)
+        except ValueError as error:
+            say(f"Checkpoint {path.name} is damaged ({error}); trying the one before")
+    if paths:
+        raise RunFolderError(
+            f"Every checkpoint in '{folder}' is damaged. Delete them to start this run over: "
+            f"rm '{folder}'/*.safetensors"
+        )
+    return None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify it.
+
+    Raises:
+        ValueError: It is not whole, or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    if header.get("format") != str(CHECKPOINT_FORMAT):
+        raise ValueError(f"format {header.get('format')}, expected {CHECKPOINT_FORMAT}")
+    if header.get("sha256") != _digest(tensors, header["state"]):
+        raise ValueError("its checksum does not match")
+    return Checkpoint(tensors, json.loads(header["state"]))
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+

@@ -1,0 +1,333 @@
+"""The training loop.
+
+One step is: a slice of the resident data, forward, backward, one optimizer update on flat
+parameters. Everything else (records, checkpoints, signals) happens between windows of steps, a few
+times a second, so it costs a step next to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from traintime.data.resident import ResidentBatches
+from traintime.errors import DivergedError, StoppedError
+from traintime.hardware.execution import Execution
+from traintime.recipe import Recipe
+from traintime.train.checkpoints import Checkpoint, save_checkpoint
+from traintime.train.flat import FlatParameters
+from traintime.train.optimizers import make_optimizer
+from traintime.train.progress import Progress
+from traintime.train.records import EpochRecord, Observer, Outcome, Start, StepRecord, Validation
+from traintime.train.schedules import learning_rate
+from traintime.train.signals import StopRequest
+
+WINDOW_S = 0.2
+"""Steps are recorded, and losses looked at, so often."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the loop needs, decided and built.
+
+    Args:
+        recipe: What was asked for.
+        execution: How it is computed.
+        module: The network on its device, freshly drawn.
+        batches: The training part.
+        train_samples: How many samples it has.
+        validate: Measures a model on the validation part.
+        checkpoints: Folder for checkpoints.
+        began_at: `perf_counter()` when this process began on the run, so that preparing counts.
+        resume_command: What to type to go on with this run.
+    """
+
+    recipe: Recipe
+    execution: Execution
+    module: nn.Module
+    batches: ResidentBatches
+    train_samples: int
+    validate: Callable[[nn.Module], Validation]
+    checkpoints: Path
+    began_at: float
+    resume_command: str
+
+
+class Loop:
+    """Trains a job to its end; all that changes while it does lives here."""
+
+    def __init__(self, job: Job, observers: Sequence[Observer], stop: StopRequest) -> None:
+        self.job, self.recipe = job, job.recipe
+        self.observers = observers
+        self.stop = stop
+        self.progress = Progress()
+        channels_last = job.execution.memory_format == "channels_last"
+        self.parameters = FlatParameters(job.module, channels_last=channels_last)
+        self.optimizer = make_optimizer(self.parameters, job.recipe)
+        self.average = self.parameters.values.clone() if job.recipe.ema else None
+        self.best = self.parameters.values.clone() if job.recipe.patience else None
+        self._forward = torch.compile(job.module) if job.execution.compile else job.module
+        self._device_type = torch.device(job.execution.device).type
+        self._elapsed_before_s = 0.0
+        self._losses: list[Tensor] = []
+        self._window_began = 0.0
+        self._window_end = 0.0
+        self._saved_at = perf_counter()
+        self._step_times_s: list[float] = []
+
+    def run(self) -> Outcome:
+        """Train until the target, the last epoch or early stopping.
+
+        Raises:
+            DivergedError: The loss is no longer finite.
+            StoppedError: A signal came; the run is saved.
+            StorageError: The disk refused a checkpoint.
+        """
+        total = self.recipe.epochs * self.job.batches.steps_per_epoch
+        per_epoch = self.job.batches.steps_per_epoch
+        self._tell("on_start", Start(per_epoch, total, self.progress.step, self.elapsed_s()))
+        while self.progress.status == "running":
+            self._train_epoch()
+            self._finish_epoch()
+        if self.best is not None:
+            self.parameters.values.copy_(self.best)
+        elif self.average is not None:
+            self.parameters.values.copy_(self.average)
+        self._tell("on_end", self.progress.status)
+        return Outcome(
+            self.progress.status,
+            self.progress.step,
+            self.progress.epoch,
+            self.progress.time_to_target_s,
+            dict(self.progress.seconds),
+            tuple(self._step_times_s[1:]),
+        )
+
+    def elapsed_s(self) -> float:
+        """Seconds since the run began, earlier processes included, time in between not."""
+        return self._elapsed_before_s + perf_counter() - self.job.began_at
+
+    # One epoch
+
+    def _train_epoch(self) -> None:
+        progress, batches = self.progress, self.job.batches
+        batches.start_epoch(progress.epoch)
+        self.job.module.train()
+        self._open_window()
+        # The first step of a process warms up caches and allocators: a window of its own.
+        self._window_end = self._window_began if not self._step_times_s else self._window_end
+        for position in range(progress.position, batches.steps_per_epoch):
+            self._losses.append(self._step(position))
+            progress.step += 1
+            progress.position = position + 1
+            if perf_counter() >= self._window_end or self.stop.signal_number:
+                self._between_windows()
+        self._close_window()
+
+    def _step(self, position: int) -> Tensor:
+        recipe, parameters = self.recipe, self.parameters
+        images, labels = self.job.batches.batch(position)
+        loss = self._accumulate_gradient(images, labels)
+        if recipe.l1 or recipe.l2:
+            self._add_penalties()
+        if recipe.grad_clip:
+            norm = parameters.gradient.norm()
+            parameters.gradient.mul_((recipe.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        step = self.progress.step
+        lr = learning_rate(recipe, step, self.job.batches.steps_per_epoch)
+        with torch.no_grad():
+            self.optimizer.step(lr, step + 1)
+            parameters.gradient.zero_()
+            if self.average is not None:
+                self.average.lerp_(parameters.values, 1 - recipe.ema)
+        return loss
+
+    def _accumulate_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradient of the batch's mean loss, one micro-batch after the other."""
+        count = self.recipe.accumulate
+        if count == 1:
+            loss = self._loss(images, labels)
+            loss.backward()
+            return loss.detach()
+        total = images.new_zeros((), dtype=torch.float32)
+        for x, y in zip(images.chunk(count), labels.chunk(count), strict=True):
+            loss = self._loss(x, y) * (len(y) / len(labels))
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(
+            self._device_type, torch.bfloat16, enabled=self.job.execution.precision == "bf16"
+        ):
+            scores = self._forward(images)
+        return F.cross_entropy(
+            scores.float(), labels, label_smoothing=self.recipe.label_smoothing
+        )
+
+    def _add_penalties(self) -> None:
+        decayed = slice(self.parameters.num_decayed)
+        values, gradient = self.parameters.values[decayed], self.parameters.gradient[decayed]
+        gradient.add_(values, alpha=self.recipe.l2).add_(values.sign(), alpha=self.recipe.l1)
+
+    def _finish_epoch(self) -> None:
+        progress = self.progress
+        began = perf_counter()
+        with self._averaged():
+            validation = self.job.validate(self.job.module)
+        progress.seconds["validate"] += perf_counter() - began
+        steps = self.job.batches.steps_per_epoch
+        train_loss = progress.loss_sum / steps
+        progress.epoch += 1
+        progress.position, progress.loss_sum = 0, 0.0
+        progress.elapsed_s = self.elapsed_s()
+        if progress.improves(self.recipe, validation) and self.best is not None:
+            self.best.copy_(self.parameters.values if self.average is None else self.average)
+        progress.decide_end(self.recipe, validation)
+        samples_per_s = progress.epoch * self.job.train_samples / progress.seconds["train"]
+        self._tell(
+            "on_epoch",
+            EpochRecord(
+                progress.epoch,
+                progress.step,
+                train_loss,
+                validation.loss,
+                validation.accuracy,
+                samples_per_s,
+                progress.elapsed_s,
+            ),
+        )
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averaged weights in place for a while, if there are any."""
+        if self.average is None:
+            yield
+            return
+        current = self.parameters.values.clone()
+        self.parameters.values.copy_(self.average)
+        try:
+            yield
+        finally:
+            self.parameters.values.copy_(current)
+
+    # Between windows of steps
+
+    def _between_windows(self) -> None:
+        self._close_window()
+        now = perf_counter()
+        if self.stop.signal_number:
+            self.save()
+            number = self.stop.signal_number
+            raise StoppedError(
+                number,
+                f"Stopped and saved at step {self.progress.step}. "
+                f"To go on, type: {self.job.resume_command}",
+            )
+        if now - self._saved_at >= self.recipe.checkpoint_every_s:
+            self.save()
+        self._open_window()
+
+    def _open_window(self) -> None:
+        self._window_began = perf_counter()
+        self._window_end = self._window_began + WINDOW_S
+
+    def _close_window(self) -> None:
+        if not self._losses:
+            return
+        losses = [float(loss) for loss in torch.stack(self._losses).tolist()]  # waits for a GPU
+        seconds = perf_counter() - self._window_began
+        self._losses.clear()
+        self._refuse_infinite(losses)
+        for loss in losses:  # one by one, so that the sum does not depend on the windows
+            self.progress.loss_sum += loss
+        self.progress.seconds["train"] += seconds
+        self.progress.elapsed_s = self.elapsed_s()
+        self._record_steps(losses, seconds)
+
+    def _record_steps(self, losses: list[float], seconds: float) -> None:
+        progress, steps = self.progress, len(losses)
+        per_epoch = self.job.batches.steps_per_epoch
+        self._step_times_s.append(seconds / steps)
+        self._tell(
+            "on_steps",
+            StepRecord(
+                step=progress.step,
+                epoch=progress.epoch + progress.position / per_epoch,
+                loss=math.fsum(losses) / steps,
+                lr=learning_rate(self.recipe, progress.step - 1, per_epoch),
+                samples_per_s=self.recipe.batch_size * steps / seconds,
+                elapsed_s=progress.elapsed_s,
+                step_time_s=seconds / steps,
+            ),
+        )
+
+    def _refuse_infinite(self, losses: list[float]) -> None:
+        for index, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                self._diverge(self.progress.step - len(losses) + index + 1, f"the loss is {loss}")
+
+    def _diverge(self, step: int, why: str) -> None:
+        kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
+        last = f"The last good checkpoint is '{kept[-1]}'." if kept else "No checkpoint was due yet."
+        raise DivergedError(
+            step,
+            f"Training diverged at step {step}: {why}. {last} "
+            f"Try a smaller learning rate: lr={self.recipe.lr / 4:.2g}, or grad_clip=1",
+        )
+
+    # Checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the weights are no longer finite."""
+        began = perf_counter()
+        if not bool(self.parameters.values.isfinite().all()):
+            self._diverge(self.progress.step, "a weight is no longer finite")
+        self.progress.elapsed_s = self.elapsed_s()
+        save_checkpoint(self.job.checkpoints, self.progress.step, self._checkpoint())
+        self._saved_at = perf_counter()
+        self.progress.seconds["checkpoint"] += self._saved_at - began
+        self._tell("on_checkpoint", self.progress.step)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same recipe."""
+        tensors = checkpoint.tensors
+        for name, tensor in self._tensors().items():
+            tensor.copy_(tensors[name])
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self._device_type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        self.job.batches.set_state(tensors["random.augmentation"])
+        self.progress = Progress.from_json(dict(checkpoint.state))
+        self._elapsed_before_s = self.progress.elapsed_s
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = dict(self._tensors())
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self._device_type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        tensors["random.augmentation"] = self.job.batches.state()
+        return Checkpoint(tensors, self.progress.to_json())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that a step changes, by its name in a checkpoint."""
+        tensors = {"parameters": self.parameters.values}
+        tensors |= {f"optimizer.{name}": slot for name, slot in self.optimizer.state.items()}
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self.job.module.named_buffers()}
+        if self.average is not None:
+            tensors["average"] = self.average
+        if self.best is not None:
+            tensors["best"] = self.best
+        return tensors
+
+    def _tell(self, hook: str, argument: object) -> None:
+        for observer in self.observers:
+            getattr(observer, hook)(argument)

@@ -1,0 +1,74 @@
+"""How far a run is: everything that changes while it goes and is no tensor."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from traintime.recipe import Recipe
+from traintime.train.records import Validation
+
+
+@dataclass
+class Progress:
+    """The state of the training loop; a checkpoint holds all of it.
+
+    Attributes:
+        step: Optimizer steps taken.
+        epoch: Epochs done.
+        position: Steps taken in the current epoch.
+        elapsed_s: Seconds since the run began, all processes together.
+        seconds: Of these, by what they were spent on.
+        loss_sum: Sum of this epoch's training losses.
+        best: Best value so far of the metric that early stopping watches.
+        stale_epochs: Epochs since it was reached.
+        time_to_target_s: When the target was reached.
+        status: Why training ended, or "running".
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    elapsed_s: float = 0.0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"train": 0.0, "validate": 0.0, "checkpoint": 0.0}
+    )
+    loss_sum: float = 0.0
+    best: float | None = None
+    stale_epochs: int = 0
+    time_to_target_s: float | None = None
+    status: str = "running"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that `from_json` understands."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Progress:
+        """Return the progress that `to_json` described."""
+        return cls(**values)
+
+    def improves(self, recipe: Recipe, validation: Validation) -> bool:
+        """Note an epoch's validation for early stopping; say whether it is the best so far."""
+        value = validation.accuracy if recipe.monitor == "accuracy" else -validation.loss
+        if self.best is None or value > self.best + recipe.min_delta or math.isinf(self.best):
+            self.best, self.stale_epochs = value, 0
+            return True
+        self.stale_epochs += 1
+        return False
+
+    def decide_end(self, recipe: Recipe, validation: Validation) -> None:
+        """Set the status if this epoch was the last one."""
+        value = validation.accuracy
+        goal = recipe.goal
+        if goal and goal.metric == "loss":
+            value = validation.loss
+        if goal and goal.is_reached_by(value):
+            self.time_to_target_s = self.elapsed_s
+            self.status = "target reached"
+        elif recipe.patience and self.stale_epochs >= recipe.patience:
+            self.status = "stopped early"
+        elif self.epoch >= recipe.epochs:
+            self.status = "finished"

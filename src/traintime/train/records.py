@@ -1,0 +1,107 @@
+"""What a run tells about itself while it goes, and who listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run begins or goes on.
+
+    Args:
+        steps_per_epoch: Optimizer steps in one epoch.
+        total_steps: Steps of the whole run if nothing ends it early.
+        first_step: Steps already taken; 0 unless resumed.
+        elapsed_s: Seconds already spent in earlier processes.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+    first_step: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A few steps, seen together.
+
+    Args:
+        step: Steps taken so far.
+        epoch: Epochs done so far, with the fraction of the current one.
+        loss: Mean training loss over these steps.
+        lr: Learning rate of the last of them.
+        samples_per_s: Over these steps.
+        elapsed_s: Seconds since the run began, all processes together.
+        step_time_s: Mean over these steps.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    lr: float
+    samples_per_s: float
+    elapsed_s: float
+    step_time_s: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The end of an epoch, after its validation."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    samples_per_s: float
+    elapsed_s: float
+
+
+class Observer:
+    """Someone who listens to a run; every hook does nothing unless it is overridden."""
+
+    def on_start(self, start: Start) -> None:
+        """Called once, before the first step of this process."""
+
+    def on_steps(self, record: StepRecord) -> None:
+        """Called a few times a second while training."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Called after each epoch's validation."""
+
+    def on_checkpoint(self, step: int) -> None:
+        """Called after a checkpoint is safely on disk."""
+
+    def on_end(self, status: str) -> None:
+        """Called once when training is over, before the test."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How good a model is on held-out samples: mean loss, and the share it gets right."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Args:
+        status: "target reached", "finished" or "stopped early".
+        steps: Optimizer steps taken.
+        epochs: Epochs done.
+        time_to_target_s: Seconds from the start to the validation that reached the target.
+        seconds: By what they were spent on: train, validate, checkpoint.
+        window_step_times_s: Mean time of a step in each window between two step records of this
+            process, the first step (which warms up) left out.
+    """
+
+    status: str
+    steps: int
+    epochs: int
+    time_to_target_s: float | None
+    seconds: dict[str, float]
+    window_step_times_s: tuple[float, ...]
