@@ -97,7 +97,11 @@ def format_bytes(count: float) -> str:
     """Return a size with a binary unit: '61.7 MiB'."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if count >= size:
-            return f"{count / size:.3g} {unit}" if count < 999 * size else f"{count / size:,.0f} {unit}"
+            return (
+                f"{count / size:.3g} {unit}"
+                if count < 999 * size
+                else f"{count / size:,.0f} {unit}"
+            )
     return f"{count:.0f} B"
 
 

@@ -25,7 +25,9 @@ def gradients(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def test_banded_product_equals_convolution_relu_and_pooling(channels, out, kernel, padding):
     torch.manual_seed(0)
     banded = BandedConvReluPool(Conv2d(channels, out, kernel, padding))
-    native = nn.Sequential(nn.Conv2d(channels, out, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2))
+    native = nn.Sequential(
+        nn.Conv2d(channels, out, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2)
+    )
     native[0].load_state_dict(banded.state_dict())
     x = torch.randn(4, channels, 12, 12).to(memory_format=torch.channels_last)
 

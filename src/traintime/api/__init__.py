@@ -1,0 +1,1 @@
+"""The library's public face: one file per verb."""

@@ -16,8 +16,8 @@ from traintime.errors import InputError, MissingExtraError
 from traintime.hardware.disk import reading_speed
 from traintime.hardware.machine import Machine, choose_device, detect_machine
 from traintime.hardware.profile import HardwareProfile, load_profile, save_profile
+from traintime.hardware.threads import share_processor
 from traintime.ledger.paths import cache_folder
-
 
 
 def machine(
@@ -83,6 +83,7 @@ def _guess(found: Machine, device: str) -> HardwareProfile:
 
 def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile:
     listener.on_measuring("importing torch", 0.0)
+    share_processor()
     import_s = _import_torch()
     from traintime.forecast.probes import measure_device
     from traintime.hardware.allocator import keep_freed_memory

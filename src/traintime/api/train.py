@@ -20,6 +20,7 @@ from traintime.api.machine import installed_version
 from traintime.errors import DivergedError, MissingExtraError, StoppedError
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
+from traintime.hardware.threads import share_processor
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
@@ -109,6 +110,7 @@ def train(
 
 def require_torch() -> None:
     """Say which extra to install if torch, or what goes with it, is missing."""
+    share_processor()
     for module in ("torch", "numpy", "safetensors"):
         if find_spec(module) is None:
             raise MissingExtraError("Training", "train", module)

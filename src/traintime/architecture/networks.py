@@ -45,9 +45,7 @@ def network_for(recipe: Recipe, input_shape: Shape, num_classes: int) -> Network
         InputError: The images are too small for the network.
     """
     if recipe.model not in NETWORKS:
-        raise UnknownNameError(
-            "model", recipe.model, NETWORKS, "Type for example model=lenet"
-        )
+        raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
     least = LEAST_IMAGE_SIDE[recipe.model]
     if min(input_shape[1:]) < least:
         raise InputError(

@@ -1,0 +1,1 @@
+"""The verbs, parsed and drawn; no arithmetic."""

@@ -120,7 +120,7 @@ class LiveProgress(Observer):
 
     def _draw(self) -> None:
         lines = terminal.progress_lines(
-            self._recipe, self._total_steps, self._clock.eta, self._step, self._epoch
+            self._recipe, self._total_steps, self._clock.eta, self._step
         )
         self._live.update(lines, refresh=True)
 

@@ -1,0 +1,1 @@
+"""The forecast as prior, the run as evidence: when it will end."""

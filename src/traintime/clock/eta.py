@@ -135,4 +135,3 @@ def remaining(interval: Interval, elapsed_s: float) -> Interval:
         max(0.0, value - elapsed_s) for value in (interval.low, interval.median, interval.high)
     )
     return Interval(median, low, high, interval.level)
-

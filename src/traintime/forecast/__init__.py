@@ -1,0 +1,1 @@
+"""Time, memory and the chance of a target, before the run."""

@@ -83,7 +83,9 @@ def _refuse_impossible(recipe: Recipe, network: Network, device: str) -> None:
 def _candidates(
     recipe: Recipe, network: Network, device: str, profile: HardwareProfile
 ) -> Iterator[Execution]:
-    images = any(op.kind == "convolution" for op in count_operations(network, recipe, banded=False).ops)
+    images = any(
+        op.kind == "convolution" for op in count_operations(network, recipe, banded=False).ops
+    )
     # A guessed rate is no ground to give up precision.
     measured = profile.evidence == "measured on this machine"
     precisions = ("fp32", "bf16") if measured else ("fp32",)
@@ -98,7 +100,11 @@ def _candidates(
 
 
 def _plan(
-    recipe: Recipe, network: Network, sizes: SplitSizes, execution: Execution, profile: HardwareProfile
+    recipe: Recipe,
+    network: Network,
+    sizes: SplitSizes,
+    execution: Execution,
+    profile: HardwareProfile,
 ) -> Plan | None:
     graph = count_operations(network, recipe, banded=execution.banded)
     workload = Workload(
@@ -235,7 +241,9 @@ def _time_to_target(
     if arrivals is None or sum(arrivals) < 0.01:
         return None
     before_test = [
-        Interval.lognormal(end.median - evaluate_s, end.sigma * end.median / (end.median - evaluate_s))
+        Interval.lognormal(
+            end.median - evaluate_s, end.sigma * end.median / (end.median - evaluate_s)
+        )
         for end in ends
     ]
     return mixture(list(zip(arrivals, before_test, strict=True)))

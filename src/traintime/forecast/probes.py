@@ -178,7 +178,11 @@ def _operation(probe: Probe) -> Op:
     network = Network("probe", probe.shape, 10, probe.layers)
     graph = count_operations(network, _any_recipe(), banded=probe.kind == "banded convolution")
     op = next(op for op in graph.ops if op.kind == probe.kind)
-    if not probe.needs_input_gradient or op.kind not in ("convolution", "banded convolution", "matrix product"):
+    if not probe.needs_input_gradient or op.kind not in (
+        "convolution",
+        "banded convolution",
+        "matrix product",
+    ):
         return op
     # Counted as a first layer, without the gradient of its input; here it has one.
     return replace(op, work_per_sample=op.work_per_sample * 1.5)
@@ -248,4 +252,3 @@ def _any_recipe() -> Recipe:
 
 def _nothing() -> None:
     """The CPU is done when the call returns."""
-

@@ -1,0 +1,1 @@
+"""Devices: what they have, and what they sustain."""

@@ -73,9 +73,7 @@ class HardwareProfile:
             return None
         weight_sum = value_sum = 0.0
         for point in points:
-            squared = sum(
-                math.log(a / b) ** 2 for a, b in zip(point.size, size, strict=True)
-            )
+            squared = sum(math.log(a / b) ** 2 for a, b in zip(point.size, size, strict=True))
             if squared < 1e-9:
                 return point.per_s
             weight_sum += 1 / squared
@@ -93,9 +91,7 @@ class HardwareProfile:
         """Return a guess for another machine: rates in proportion to cores and clock."""
         clock = machine.ghz / self.machine.ghz if machine.ghz and self.machine.ghz else 1.0
         factor = machine.cores / self.machine.cores * clock
-        rates = tuple(
-            dataclasses.replace(rate, per_s=rate.per_s * factor) for rate in self.rates
-        )
+        rates = tuple(dataclasses.replace(rate, per_s=rate.per_s * factor) for rate in self.rates)
         return dataclasses.replace(self, machine=machine, evidence="specs only", rates=rates)
 
     def to_json(self) -> dict[str, Any]:

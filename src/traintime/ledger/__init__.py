@@ -1,0 +1,1 @@
+"""Runs and forecasts on disk."""

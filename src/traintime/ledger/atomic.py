@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from traintime.errors import StorageError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place.
 
     After a crash at any instant `path` holds either its old or its new content. The file is synced
@@ -39,11 +39,11 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content at once; see `write_atomically`."""
-    write_atomically(path, lambda temporary: temporary.write_bytes(content) and None)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 @contextmanager
-def refused_writes_explained(path: Path) -> Iterator[None]:
+def refused_writes_explained(path: Path) -> Generator[None]:
     """Turn the system's refusal to write into a StorageError that says what to do."""
     try:
         yield

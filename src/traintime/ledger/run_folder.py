@@ -1,16 +1,16 @@
 """A run on disk: everything that was asked, forecast, seen and found, in one folder.
 
-    format.json         version of this layout
-    recipe.yaml         what was asked for, complete
-    environment.json    machine, versions, how it is computed
-    forecast.json       before the run
-    steps.jsonl         a record a few times a second
-    epochs.jsonl        a record per validation
-    eta.jsonl           the ETA as it moved
-    checkpoints/        the last two
-    result.json         how it ended; a run without it can be resumed
-    model.safetensors   the trained weights
-    report.html         all of this, to look at
+format.json         version of this layout
+recipe.yaml         what was asked for, complete
+environment.json    machine, versions, how it is computed
+forecast.json       before the run
+steps.jsonl         a record a few times a second
+epochs.jsonl        a record per validation
+eta.jsonl           the ETA as it moved
+checkpoints/        the last two
+result.json         how it ended; a run without it can be resumed
+model.safetensors   the trained weights
+report.html         all of this, to look at
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from traintime.architecture.layers import Conv2d
 
+
 class BandedConvReluPool(nn.Conv2d):
     """A convolution with ReLU and 2×2 max-pooling behind it; its parameters are `nn.Conv2d`'s.
 
@@ -95,9 +96,7 @@ def _diagonals(band: Tensor) -> Tensor:
     k_rows, W, C, out_W, O = band.shape
     row, column, channel, out_column, _ = band.stride()
     k = W - out_W + 1
-    return band.as_strided(
-        (k_rows, k, C, O, out_W), (row, column, channel, 1, column + out_column)
-    )
+    return band.as_strided((k_rows, k, C, O, out_W), (row, column, channel, 1, column + out_column))
 
 
 def _band(weight: Tensor, width: int, dtype: torch.dtype) -> Tensor:

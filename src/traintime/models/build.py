@@ -103,4 +103,3 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)
-

@@ -43,13 +43,13 @@ class Target:
 class Recipe(BaseModel):
     """A training job: data, model, how to train, and when to stop."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     # What is trained on what
     data: Annotated[str, Field(description="Data set: mnist, fashion-mnist, cifar10 or digits.")]
-    model: Annotated[
-        str, Field(description="Network: mlp, lenet, resnet9, resnet18 or vgg11.")
-    ]
+    model: Annotated[str, Field(description="Network: mlp, lenet, resnet9, resnet18 or vgg11.")]
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
 
     # Data
@@ -63,14 +63,20 @@ class Recipe(BaseModel):
     ] = (0.7, 0.15, 0.15)
     validation: Annotated[
         float,
-        Field(gt=0, lt=1, description="Share of the training part held out for validation where "
-              "the set has its own test split."),
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the training part held out for validation where "
+            "the set has its own test split.",
+        ),
     ] = 0.05
     validate_on: Annotated[
         Literal["validation", "test"],
-        Field(description="Where the metric and the target are watched. 'test' trains on the "
-              "validation part too and watches the test set, as speed contests do: the final "
-              "score is then no unbiased estimate."),
+        Field(
+            description="Where the metric and the target are watched. 'test' trains on the "
+            "validation part too and watches the test set, as speed contests do: the final "
+            "score is then no unbiased estimate."
+        ),
     ] = "validation"
     flip: Annotated[bool, Field(description="Augment: mirror half of the images.")] = False
     crop: Annotated[
@@ -88,15 +94,13 @@ class Recipe(BaseModel):
     batch_norm: Annotated[bool, Field(description="Batch normalisation after convolutions.")] = (
         False
     )
-    dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Dropout before the last layers.")
-    ] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layers.")] = (
+        0.0
+    )
 
     # Length and target
     epochs: Annotated[int, Field(ge=1, description="Passes over the training part, at most.")]
-    batch_size: Annotated[
-        int, Field(description="Samples per optimizer step.")
-    ]
+    batch_size: Annotated[int, Field(description="Samples per optimizer step.")]
     accumulate: Annotated[
         int, Field(ge=1, description="Micro-batches that a batch is split into, to save memory.")
     ] = 1
@@ -105,8 +109,11 @@ class Recipe(BaseModel):
     ] = None
     patience: Annotated[
         int,
-        Field(ge=0, description="Early stopping: epochs without improvement before the run ends; "
-              "0 switches it off."),
+        Field(
+            ge=0,
+            description="Early stopping: epochs without improvement before the run ends; "
+            "0 switches it off.",
+        ),
     ] = 0
     min_delta: Annotated[
         float, Field(ge=0, description="Early stopping: the least change that is an improvement.")
@@ -122,8 +129,12 @@ class Recipe(BaseModel):
         float, Field(ge=0, lt=1, description="Momentum (sgd, muon) or beta1 (adam, adamw).")
     ] = 0.9
     beta2: Annotated[
-        float, Field(ge=0, lt=1, description="Decay of the squared gradient (adam, adamw, and "
-              "muon's vectors).")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Decay of the squared gradient (adam, adamw, and muon's vectors).",
+        ),
     ] = 0.99
     muon_iterations: Annotated[
         int, Field(ge=1, le=10, description="Newton-Schulz iterations of each muon step.")
@@ -139,8 +150,12 @@ class Recipe(BaseModel):
     ] = 0.0
     ema: Annotated[
         float,
-        Field(ge=0, lt=1, description="Decay per step of an average of the weights that is "
-              "evaluated in their place; 0 switches it off."),
+        Field(
+            ge=0,
+            lt=1,
+            description="Decay per step of an average of the weights that is "
+            "evaluated in their place; 0 switches it off.",
+        ),
     ] = 0.0
 
     # Schedule
@@ -169,8 +184,10 @@ class Recipe(BaseModel):
     ] = "auto"
     convolution: Annotated[
         Convolution,
-        Field(description="native, or banded: convolutions with few channels written as matrix "
-              "products, for CPUs; auto takes the faster."),
+        Field(
+            description="native, or banded: convolutions with few channels written as matrix "
+            "products, for CPUs; auto takes the faster."
+        ),
     ] = "auto"
     compile: Annotated[bool, Field(description="Use torch.compile.")] = False
 
@@ -227,7 +244,6 @@ class Recipe(BaseModel):
     def goal(self) -> Target | None:
         """The target as a metric and a value, or None if the run just lasts its epochs."""
         return parse_target(self.target) if self.target else None
-
 
 
 def parse_target(text: str) -> Target:

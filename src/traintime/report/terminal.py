@@ -35,7 +35,9 @@ def title(recipe: Recipe) -> str:
     goal = recipe.goal
     if goal is None:
         return f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs"
-    wanted = f"{goal.value * 100:g} % accuracy" if goal.metric == "accuracy" else f"loss {goal.value:g}"
+    wanted = (
+        f"{goal.value * 100:g} % accuracy" if goal.metric == "accuracy" else f"loss {goal.value:g}"
+    )
     return f"{recipe.model} on {recipe.data} to {wanted}"
 
 
@@ -102,8 +104,7 @@ def forecast_lines(recipe: Recipe, forecast: Forecast) -> RenderableType:
     total.append(f"   80 % interval · {forecast.evidence}", "dim")
     rows: list[tuple[str, RenderableType]] = [("Forecast", total), *_target_rows(recipe, forecast)]
     stages = " · ".join(
-        f"{name} {format_duration(interval.median)}"
-        for name, interval in forecast.stages_s.items()
+        f"{name} {format_duration(interval.median)}" for name, interval in forecast.stages_s.items()
     )
     steps = f"{forecast.steps_per_epoch:,} steps × {forecast.epochs} epochs"
     shares = ", ".join(
@@ -148,7 +149,7 @@ def progress_bar(done: float) -> Text:
 
 
 def progress_lines(
-    recipe: Recipe, total_steps: int, eta: Eta, step: StepRecord | None, epoch: EpochRecord | None
+    recipe: Recipe, total_steps: int, eta: Eta, step: StepRecord | None
 ) -> RenderableType:
     """Return the live view of a training run."""
     if step is None:
@@ -252,7 +253,9 @@ def closing_line(forecast: Forecast, total_s: float, accuracy: float, report: st
     inside = total_s in forecast.total_s
     line = Text("forecast ")
     line.append(format_interval(forecast.total_s), "cyan")
-    line.append(" · took ").append(format_duration(total_s), "bold green" if inside else "bold yellow")
+    line.append(" · took ").append(
+        format_duration(total_s), "bold green" if inside else "bold yellow"
+    )
     line.append(" · ").append(format_percent(accuracy), "bold green")
     return line.append(f" · report: {report}")
 
@@ -273,6 +276,31 @@ def runs_table(rows: Iterable[Any]) -> Table:
             format_percent(row.accuracy) if row.accuracy else "-",
         )
     return table
+
+
+def run_lines(known: Mapping[str, Any]) -> RenderableType:
+    """Return what is known of one run, finished or not."""
+    recipe = Recipe.model_validate(known["recipe"])
+    rows: list[tuple[str, RenderableType]] = [
+        ("Run", Text(known["run"], "bold")),
+        ("", title(recipe)),
+        ("folder", known["folder"]),
+    ]
+    if "forecast" in known:
+        forecast = Forecast.from_json(known["forecast"])
+        rows.append(("forecast", format_interval(forecast.total_s)))
+        rows.append(("computed as", str(forecast.execution)))
+    for epoch in known["epochs"]:
+        accuracy = format_percent(epoch["validation_accuracy"], 2)
+        elapsed = format_duration(epoch["elapsed_s"])
+        rows.append((f"epoch {epoch['epoch']}", f"{elapsed:>8}  accuracy {accuracy}"))
+    result = known.get("result")
+    if result is None:
+        resume = f"not finished; go on with: traintime runs resume {known['run']}"
+        return _labelled([*rows, ("status", Text(resume, "yellow"))])
+    took = f"{result['status']} after {format_duration(result['total_s'])}"
+    rows += [("status", took), ("report", f"{known['folder']}/report.html"), ("", "")]
+    return Group(_labelled(rows), score_lines(result["test"]))
 
 
 def comparison_table(sides: Sequence[Mapping[str, Any]]) -> Table:

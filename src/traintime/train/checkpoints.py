@@ -40,7 +40,9 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     Raises:
         StorageError: The disk refused; older checkpoints are unharmed.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
+    }
     state = json.dumps(checkpoint.state)
     header = {
         "format": str(CHECKPOINT_FORMAT),
@@ -107,6 +109,5 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-

@@ -8,7 +8,7 @@ times a second, so it costs a step next to nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,9 +169,7 @@ class Loop:
             self._device_type, torch.bfloat16, enabled=self.job.execution.precision == "bf16"
         ):
             scores = self._forward(images)
-        return F.cross_entropy(
-            scores.float(), labels, label_smoothing=self.recipe.label_smoothing
-        )
+        return F.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _add_penalties(self) -> None:
         decayed = slice(self.parameters.num_decayed)
@@ -207,7 +205,7 @@ class Loop:
         )
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def _averaged(self) -> Generator[None]:
         """Put the averaged weights in place for a while, if there are any."""
         if self.average is None:
             yield
@@ -277,7 +275,9 @@ class Loop:
 
     def _diverge(self, step: int, why: str) -> None:
         kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
-        last = f"The last good checkpoint is '{kept[-1]}'." if kept else "No checkpoint was due yet."
+        last = (
+            f"The last good checkpoint is '{kept[-1]}'." if kept else "No checkpoint was due yet."
+        )
         raise DivergedError(
             step,
             f"Training diverged at step {step}: {why}. {last} "

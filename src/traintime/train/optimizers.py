@@ -18,6 +18,7 @@ from traintime.train.flat import FlatParameters
 
 EPSILON = 1e-8
 MUON_VECTOR_LR = 0.2
+SMALL_SIDE = 256
 
 
 class Optimizer(ABC):
@@ -67,7 +68,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2014); with decoupled weight decay it is AdamW (Loshchilov & Hutter 2017)."""
+    """Adam (Kingma & Ba 2014); with decoupled weight decay AdamW (Loshchilov & Hutter 2017)."""
 
     slots = ("momentum", "squares")
 
@@ -107,7 +108,14 @@ class Muon(Optimizer):
         values, gradient = self.parameters.values, self.parameters.gradient
         vector_lr = MUON_VECTOR_LR * lr
         _adam(
-            values, gradient, self.state, self._vectors, vector_lr, number, self.momentum, self.beta2
+            values,
+            gradient,
+            self.state,
+            self._vectors,
+            vector_lr,
+            number,
+            self.momentum,
+            self.beta2,
         )
 
 
@@ -126,8 +134,11 @@ def orthogonalize(matrix: Tensor, iterations: int) -> Tensor:
         matrix: (rows, columns).
         iterations: Of the quintic Newton-Schulz iteration with the coefficients of Jordan et al.
             2024, which trade exactness for a steep start.
+
+    On a CPU small products are faster in fp32: converting costs more than it saves.
     """
-    x = matrix.bfloat16()
+    small = matrix.device.type == "cpu" and min(matrix.shape) < SMALL_SIDE
+    x = matrix.float() if small else matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
     x = x.t() if tall else x
     x = x / (x.norm() + 1e-7)

@@ -1,0 +1,1 @@
+"""What will be computed: operations, counted before any device is known."""

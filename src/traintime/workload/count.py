@@ -1,7 +1,7 @@
 """Operations of a network's training step, counted layer by layer.
 
-A product of (m, k) and (k, n) is 2·m·k·n FLOP. Its backward is two more of the same size, one for the
-weights and one for what came in; the first layer needs only that for the weights. All else is
+A product of (m, k) and (k, n) is 2·m·k·n FLOP. Its backward is two more of the same size, one for
+the weights and one for what came in; the first layer needs only that for the weights. All else is
 counted in values read and written, forward and backward.
 """
 
@@ -51,9 +51,7 @@ def count_operations(network: Network, recipe: Recipe, *, banded: bool) -> OpGra
     return OpGraph(tuple(ops), network.parameters, OPTIMIZER_SLOTS[recipe.optimizer])
 
 
-def _count(
-    layers: Sequence[Layer], shape: Shape, *, banded: bool, first: bool
-) -> Iterator[Op]:
+def _count(layers: Sequence[Layer], shape: Shape, *, banded: bool, first: bool) -> Iterator[Op]:
     index = 0
     while index < len(layers):
         group = layers[index : index + 3]
@@ -76,9 +74,7 @@ def _layer(layer: Layer, shape: Shape, *, first: bool) -> Iterator[Op]:
         case Linear(inputs, outputs):
             name = f"linear {inputs}→{outputs}"
             flops = 2.0 * inputs * outputs * products
-            yield Op(
-                name, "matrix product", flops, 0.0, (inputs, outputs), 6, values, 1 / products
-            )
+            yield Op(name, "matrix product", flops, 0.0, (inputs, outputs), 6, values, 1 / products)
         case BatchNorm(channels):
             name = f"batch norm {channels}"
             size = (values, float(channels))

@@ -15,7 +15,7 @@ Kind = Literal[
     "optimizer",
     "input",
 ]
-"""Kinds of operation that share a rate. Work is FLOP for the first three, values moved for the others."""
+"""Kinds of operation that share a rate. Work is FLOP for the first three, else values moved."""
 
 PRODUCTS: tuple[Kind, ...] = ("convolution", "banded convolution", "matrix product")
 

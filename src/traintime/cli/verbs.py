@@ -1,0 +1,192 @@
+"""The verbs: call the library, then print what it returned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from traintime.api import runs as runs_api
+from traintime.api.demo import demo as run_demo
+from traintime.api.forecast import forecast as make_forecast
+from traintime.api.job import read_job
+from traintime.api.listener import Listener
+from traintime.api.machine import machine as describe_machine
+from traintime.api.train import TrainResult
+from traintime.api.train import train as run_train
+from traintime.cli.display import Display, make_console
+from traintime.errors import InputError
+from traintime.recipe import Recipe, read_recipe
+from traintime.report import terminal
+
+
+def train(words: Sequence[str], *, as_json: bool) -> None:
+    """Train the recipe that the words describe."""
+    recipe = read_recipe(words)
+    _run_training(lambda listener: run_train(recipe, listener=listener), as_json=as_json)
+
+
+def demo(*, as_json: bool) -> None:
+    """Run the whole product in small."""
+
+    def show_machine_first(listener: Listener) -> TrainResult:
+        if isinstance(listener, Display):
+            profile = describe_machine(listener=listener)
+            listener.console.print()
+            listener.console.print(terminal.machine_lines(profile))
+        return run_demo(listener=listener)
+
+    _run_training(show_machine_first, as_json=as_json)
+
+
+def resume(run: str, *, as_json: bool) -> None:
+    """Go on with a run."""
+    _run_training(lambda listener: runs_api.resume(run, listener=listener), as_json=as_json)
+
+
+def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(verb(Listener()).to_json())
+        return
+    with _display() as display:
+        result = verb(display)
+    console = display.console
+    console.print(terminal.score_lines(result.to_json()["test"]))
+    console.print()
+    report = _shown_path(result.report)
+    console.print(
+        terminal.closing_line(result.forecast, result.total_s, result.test.accuracy, report),
+        soft_wrap=True,
+    )
+
+
+def forecast(words: Sequence[str], *, as_json: bool) -> None:
+    """Forecast the recipe that the words describe."""
+    recipe = read_recipe(words)
+    if as_json:
+        _print_json(make_forecast(recipe).to_json())
+        return
+    with _display() as display:
+        answer = make_forecast(recipe, listener=display)
+    display.console.print(Text(terminal.title(read_job(recipe, {}).recipe), "bold"))
+    display.console.print()
+    display.console.print(terminal.forecast_lines(recipe, answer))
+
+
+def machine(device: str, *, measure: bool, details: bool, as_json: bool) -> None:
+    """Show this machine."""
+    if as_json:
+        _print_json(describe_machine(device, measure=measure or None).to_json())
+        return
+    with _display() as display:
+        profile = describe_machine(device, measure=measure or None, listener=display)
+    display.console.print(terminal.machine_lines(profile))
+    if details:
+        display.console.print()
+        display.console.print(terminal.machine_details(profile))
+
+
+def list_runs(*, as_json: bool) -> None:
+    """List all runs."""
+    rows = runs_api.list_runs()
+    if as_json:
+        _print_json([dataclasses.asdict(row) for row in rows])
+    elif rows:
+        make_console().print(terminal.runs_table(rows))
+    else:
+        make_console().print("No run yet; make one with: traintime demo")
+
+
+def show_run(run: str, *, as_json: bool) -> None:
+    """Show one run."""
+    known = runs_api.show_run(run)
+    if as_json:
+        _print_json(known)
+        return
+    console = make_console()
+    console.print(terminal.run_lines(known))
+
+
+def delete_run(run: str, *, yes: bool, as_json: bool) -> None:
+    """Delete a run, after asking."""
+    folder = runs_api.find_run(run)
+    if not yes:
+        if as_json or not make_console().is_terminal:
+            raise InputError(
+                f"Deleting '{folder.name}' cannot be undone; to do it without being asked, type: "
+                f"traintime runs delete {folder.name} --yes"
+            )
+        typer.confirm(f"Delete {folder.path} and all that is in it?", abort=True)
+    name = runs_api.delete_run(run)
+    if as_json:
+        _print_json({"deleted": name})
+    else:
+        make_console().print(f"Deleted {name}")
+
+
+def compare_runs(names: Sequence[str], *, as_json: bool) -> None:
+    """Compare runs."""
+    sides = runs_api.compare_runs(names)
+    if as_json:
+        _print_json(sides)
+    else:
+        make_console().print(terminal.comparison_table(sides))
+
+
+def explain_fields(verb: str) -> None:
+    """Print the help of a verb that takes a recipe: every field, its default and its meaning."""
+    console = make_console()
+    console.print(f"\n Usage: traintime {verb} [--json] [RECIPE.yaml] [KEY=VALUE]...\n")
+    console.print(f" For example: traintime {verb} data=mnist model=lenet target=accuracy:0.99\n")
+    table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")
+    table.add_column("field", style="cyan", no_wrap=True)
+    table.add_column("default", style="dim", no_wrap=True)
+    table.add_column("meaning")
+    for name, field in Recipe.model_fields.items():
+        default = "by preset" if field.is_required() else _as_typed(field.default)
+        if name in ("data", "model"):
+            default = "required"
+        table.add_row(name, default, field.description or "")
+    console.print(table)
+    console.print(
+        "\n 'by preset' depends on model and data set; "
+        "`traintime forecast --json` and every run's recipe.yaml show the value.\n"
+    )
+
+
+def _as_typed(value: Any) -> str:
+    """Return a default as it would be typed."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)  # pyright: ignore[reportUnknownVariableType]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def _display() -> Generator[Display]:
+    display = Display(make_console())
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, ensure_ascii=False))
+
+
+def _shown_path(path: Path) -> str:
+    """Return a path as short as it can be typed from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
