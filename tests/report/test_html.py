@@ -129,7 +129,7 @@ def test_early_stopping_is_not_held_against_the_forecast_of_the_whole(tmp_path: 
 def test_a_run_without_target_or_estimates_has_no_place_for_them(tmp_path: Path) -> None:
     text = text_of(render_report(write_run_without_target(tmp_path)))
     assert "LeNet on MNIST, 4 epochs" in text
-    assert "Trained 4 epochs in 20 s" in text
+    assert "Trained 4 epochs in 19.6 s" in text
     assert "To the target" not in text
     assert "as it moved" not in text
 

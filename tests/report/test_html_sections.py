@@ -78,7 +78,7 @@ def test_the_estimate_settles_when_it_is_never_again_ten_percent_off(tmp_path: P
     medians = {1.0: 30.0, 2.0: 20.0, 3.0: 25.0, 4.0: 19.0, 5.0: 19.5}  # the truth is 19.6 s
     moved = [{"elapsed_s": at, "finish_s": interval(m, 1.1)} for at, m in medians.items()]
     finding = eta_finding(read_run_files(write_run(tmp_path, eta=moved)))
-    assert finding.startswith("From 4.0 s on")
+    assert finding.startswith("From 4 s on")
     assert "67 %" in finding  # the forecast and three of the five estimates hold 19.6 s
 
 

@@ -1,0 +1,82 @@
+import dataclasses
+import json
+from importlib.resources import files
+
+import pytest
+
+from traintime.api.job import read_job
+from traintime.errors import InputError
+from traintime.forecast.predict import forecast_job, plan_job
+from traintime.hardware.profile import HardwareProfile
+
+
+@pytest.fixture(scope="module")
+def profile() -> HardwareProfile:
+    text = files("traintime.hardware").joinpath("reference_cpu.json").read_text("utf-8")
+    return HardwareProfile.from_json(json.loads(text))
+
+
+def forecast(profile: HardwareProfile, *words: str):
+    job = read_job(None, dict(word.split("=") for word in words))
+    plan = plan_job(job.recipe, job.network, job.sizes, "cpu", profile)
+    return plan, forecast_job(job.recipe, plan, profile, 0.0)
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet", "resnet9", "resnet18", "vgg11"])
+@pytest.mark.parametrize("data", ["mnist", "cifar10"])
+def test_every_shipped_pair_has_a_forecast(profile, model, data):
+    _, answer = forecast(profile, f"data={data}", f"model={model}")
+    assert 0 < answer.total_s.low < answer.total_s.median < answer.total_s.high
+    assert answer.peak_memory_bytes.median > 2**28
+    assert sum(part.share for part in answer.step_by_kind) == pytest.approx(1.0)
+
+
+def test_auto_takes_the_fastest_and_says_what_it_beat(profile):
+    plan, answer = forecast(profile, "data=mnist", "model=lenet")
+    fixed = [
+        forecast(profile, "data=mnist", "model=lenet", f"precision={p}", f"convolution={c}")[0]
+        for p in ("fp32", "bf16")
+        for c in ("native", "banded")
+    ]
+    assert plan.step.seconds == pytest.approx(min(other.step.seconds for other in fixed))
+    assert any(pick.startswith("precision: ") for pick in answer.picks)
+
+
+def test_what_the_user_fixed_is_not_changed(profile):
+    plan, _ = forecast(
+        profile,
+        "data=mnist",
+        "model=lenet",
+        "precision=fp32",
+        "convolution=native",
+        "memory_format=contiguous",
+    )
+    assert str(plan.execution) == "cpu, fp32, contiguous"
+    assert plan.picks == ()
+
+
+def test_a_guessed_profile_keeps_full_precision_and_is_wider(profile):
+    guessed = profile.scaled_to(dataclasses.replace(profile.machine, cores=8))
+    plan, wide = forecast(guessed, "data=mnist", "model=mlp")
+    _, narrow = forecast(profile, "data=mnist", "model=mlp")
+    assert plan.execution.precision == "fp32"
+    assert wide.step_time_s.sigma > 3 * narrow.step_time_s.sigma
+    assert "scaled" in wide.assumptions[0]
+
+
+def test_more_epochs_take_proportionally_longer(profile):
+    _, one = forecast(profile, "data=cifar10", "model=resnet18", "epochs=1")
+    _, ten = forecast(profile, "data=cifar10", "model=resnet18", "epochs=10")
+    assert ten.stages_s["train"].median == pytest.approx(10 * one.stages_s["train"].median)
+
+
+def test_banded_convolutions_are_refused_where_there_are_none(profile):
+    with pytest.raises(InputError, match="convolution=native"):
+        forecast(profile, "data=cifar10", "model=resnet18", "convolution=banded")
+
+
+def test_the_target_is_unknown_without_earlier_runs(profile):
+    _, answer = forecast(profile, "data=cifar10", "model=vgg11", "target=accuracy:0.8")
+    assert answer.time_to_target_s is None
+    assert answer.total_s == answer.time_to_end_s
+    assert any("no run of vgg11 on cifar10" in line for line in answer.assumptions)
