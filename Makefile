@@ -30,7 +30,7 @@ bench: .venv/.installed-peers
 	$(BIN)/python benchmarks/time_to_accuracy.py
 
 docs: .venv/.installed-dev
-	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python scripts/make_pictures.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,10 @@
+"""Keras on JAX, which compiles the step; the recipe is in `keras_recipe.py`."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import keras_recipe  # Keras reads its backend at import
+
+if __name__ == "__main__":
+    keras_recipe.main()
