@@ -25,7 +25,8 @@ format: .venv/.installed-dev
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: .venv/.installed-peers
+bench: .venv/.installed-train
+	$(BIN)/python benchmarks/environments.py
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
 
@@ -48,8 +49,4 @@ clean:
 
 .venv/.installed-dev: .venv/.installed-train
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
-	@touch $@
-
-.venv/.installed-peers: .venv/.installed-train
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,peers]'
 	@touch $@

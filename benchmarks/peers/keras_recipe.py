@@ -24,8 +24,9 @@ def network(model: str, image_shape: tuple[int, int, int]) -> keras.Sequential:
     if model == "mlp":
         body = [layers.Flatten(), layers.Dense(128, activation="relu")]
     else:
+        margin = "same" if image_shape[0] < 32 else "valid"  # LeNet-5 was made for 32×32
         body = [
-            *(layers.Conv2D(6, 5, activation="relu"), layers.MaxPooling2D(2)),
+            *(layers.Conv2D(6, 5, padding=margin, activation="relu"), layers.MaxPooling2D(2)),
             *(layers.Conv2D(16, 5, activation="relu"), layers.MaxPooling2D(2)),
             layers.Flatten(),
             *(layers.Dense(120, activation="relu"), layers.Dense(84, activation="relu")),

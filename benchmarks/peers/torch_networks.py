@@ -14,9 +14,10 @@ def network(model: str, image_shape: tuple[int, int, int] = (1, 28, 28)) -> nn.S
         return nn.Sequential(
             nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU(), nn.Linear(128, 10)
         )
-    side = ((height - 4) // 2 - 4) // 2
+    margin = 2 if height < 32 else 0  # LeNet-5 was made for 32×32
+    side = ((height + 2 * margin - 4) // 2 - 4) // 2
     return nn.Sequential(
-        *(nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(channels, 6, 5, padding=margin), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
         nn.Flatten(),
         *(nn.Linear(16 * side * side, 120), nn.ReLU()),

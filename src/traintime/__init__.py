@@ -59,11 +59,18 @@ __all__ = [
 ]
 
 
+# Two verbs share their names with packages of ours. Python binds a package to its parent when it is
+# first imported, which would hide the verb: so that happens here and is undone.
+for _verb in ("forecast", "train"):
+    import_module(f"traintime.{_verb}")
+    del globals()[_verb]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'traintime' has no attribute '{name}'")
     value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # importing a submodule of the same name must not win later
+    globals()[name] = value
     return value
 
 

@@ -64,15 +64,20 @@ class Interval:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as people say it: '850 ms', '19.6 s', '2 m 05 s', '3 h 10 m', '2 d 4 h'."""
+    """Return a duration as people say it.
+
+    '850 ms', '9.5 s', '19.6 s', '21 s', '2 m 05 s', '3 h 10 m', '2 d 4 h': three digits below a
+    second, tenths below 100 s where there are any, then the two largest units. A limit lies where
+    rounding would reach the next unit, so '1000 ms' and '60 m 00 s' do not occur.
+    """
     if not math.isfinite(seconds):
         return "never" if seconds > 0 else "?"
+    if seconds == 0:
+        return "0 s"
     if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
+        return f"{seconds * 1e3:.3g} ms" if seconds >= 0.9995e-3 else f"{seconds * 1e6:.3g} µs"
+    if seconds < 99.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"
@@ -84,13 +89,22 @@ def format_duration(seconds: float) -> str:
 
 
 def format_interval(interval: Interval) -> str:
-    """Return '21 s (17-26 s)', or with full words once the ends have different units."""
-    low, high = format_duration(interval.low), format_duration(interval.high)
+    """Return '21 s (17-26 s)', or '95 s (80 s - 1 m 52 s)' where the ends have different units.
+
+    What has an interval is not known to a tenth, so tenths end at 10 s; an interval too narrow to
+    be seen is left out.
+    """
+    median, low, high = (
+        format_duration(seconds if seconds < 9.95 else float(f"{seconds:.0f}"))
+        for seconds in (interval.median, interval.low, interval.high)
+    )
+    if low == high:
+        return median
     low_number, _, low_unit = low.partition(" ")
     _, _, high_unit = high.partition(" ")
     if low_unit == high_unit and " " not in low_unit:
-        return f"{format_duration(interval.median)} ({low_number}-{high})"
-    return f"{format_duration(interval.median)} ({low} - {high})"
+        return f"{median} ({low_number}-{high})"
+    return f"{median} ({low} - {high})"
 
 
 def format_bytes(count: float) -> str:
@@ -106,16 +120,18 @@ def format_bytes(count: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """Return a count with a short suffix: '61.7 k', '11.2 M'."""
+    """Return a count with a short suffix: '61.7 k', '11.2 M'; 999,950 is '1 M', not '1000 k'."""
     for suffix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {suffix}"
+        if count >= 0.9995 * size:
+            shown = count / size
+            return f"{shown:.3g} {suffix}" if shown < 999.5 else f"{shown:,.0f} {suffix}"
     return f"{count:.0f}"
 
 
 def format_rate(flops_per_s: float) -> str:
     """Return a computing rate: '228 GFLOP/s'."""
-    return f"{format_count(flops_per_s)}FLOP/s"
+    number, _, prefix = format_count(flops_per_s).partition(" ")
+    return f"{number} {prefix}FLOP/s"
 
 
 def format_percent(share: float, digits: int = 1) -> str:

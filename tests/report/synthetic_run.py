@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from synthetic_result import EPOCHS, STEP_S, STEPS, TOTAL_S, result
+from tests.report.synthetic_result import EPOCHS, STEP_S, STEPS, TOTAL_S, result
 
 STARTED = 1763625600  # 20 November 2025, 08:00 UTC
 STEPS_PER_EPOCH = STEPS // EPOCHS

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_result import result
-from synthetic_run import (
+
+from tests.report.synthetic_result import result
+from tests.report.synthetic_run import (
     recipe,
     steps,
     write_killed_run,
     write_run,
     write_run_without_target,
 )
-
 from traintime.errors import RunFolderError
 from traintime.report.html import as_script_json, render_report
 from traintime.report.page.comparison import compare
@@ -39,7 +39,7 @@ def test_the_page_tells_the_run_from_the_headline_to_the_command(page: str) -> N
     text = text_of(page)
     parts = [
         "LeNet on MNIST to 99 % accuracy",
-        "Reached 99 % accuracy on the validation data after 18 s",
+        "Reached 99 % accuracy on the validation data after 18.4 s",
         "Forecast against fact",
         "Learning curves",
         "as it moved",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic_run import epochs, eta, forecast, interval, steps, write_run
 
+from tests.report.synthetic_run import epochs, eta, forecast, interval, steps, write_run
 from traintime.report.page.comparison import Row, compare
 from traintime.report.page.curves import MOST_POINTS, chart_data, eta_finding, smooth
 from traintime.report.page.headline import headline

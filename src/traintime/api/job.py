@@ -12,6 +12,7 @@ from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.architecture import Network, network_for
 from traintime.data.catalogue import DataFacts, SplitSizes, find, split_sizes
+from traintime.errors import InputError
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
@@ -54,7 +55,21 @@ def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
     facts = find(recipe.data)
     recipe = recipe.model_copy(update={"data": facts.name})
     network = network_for(recipe, facts.shape, facts.num_classes)
-    return KnownJob(recipe, facts, network, split_sizes(facts, recipe))
+    sizes = split_sizes(facts, recipe)
+    _refuse_lonely_samples(recipe, sizes.train)
+    return KnownJob(recipe, facts, network, sizes)
+
+
+def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
+    """Batch normalisation has no variance to divide by in a micro-batch of one sample."""
+    last = train % recipe.batch_size or recipe.batch_size
+    smallest = min(last, recipe.batch_size) // recipe.accumulate
+    if recipe.batch_norm and smallest < 2:
+        raise InputError(
+            f"{train:,} samples in batches of {recipe.batch_size} leave a micro-batch of "
+            f"{smallest} sample(s), and batch normalisation needs two. "
+            f"Type train_samples={train - last}, another batch_size, or batch_norm=false"
+        )
 
 
 def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -38,7 +39,7 @@ def machine(
     """
     listener = listener or Listener()
     found = detect_machine(cache_folder())
-    chosen = choose_device(device, found)
+    chosen = choose_device(device, _as_torch_sees(found, device))
     path = _profile_path(found, chosen)
     has_torch = find_spec("torch") is not None
     if measure and not has_torch:
@@ -51,6 +52,18 @@ def machine(
     profile = _measure(found, chosen, listener)
     save_profile(profile, path)
     return profile
+
+
+def _as_torch_sees(found: Machine, device: str) -> Machine:
+    """Return the machine without the GPUs that the installed torch was not built for."""
+    if not found.gpus or not (installed_version("torch") or "").endswith("+cpu"):
+        return found
+    if device.startswith("cuda"):
+        raise InputError(
+            f"This machine has {found.gpus[0].name}, but the installed torch is built for CPUs "
+            "alone. Install torch for your driver, or type device=cpu"
+        )
+    return dataclasses.replace(found, gpus=())
 
 
 def _profile_path(found: Machine, device: str) -> Path:

@@ -19,12 +19,14 @@ class Recorder(Observer):
 
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self._folder, self._clock = folder, clock
+        self._files: dict[str, RecordFile] = {}
 
     def on_start(self, start: Start) -> None:
         """Drop what a crash left beyond the checkpoint that is resumed from."""
-        for name in ("steps", "epochs"):
-            self._folder.forget_after(name, "step", start.first_step)
-        self._folder.forget_after("eta", "elapsed_s", start.elapsed_s)
+        self._folder.forget_after("steps", "step", start.first_step)
+        # Not by step: a checkpoint of an epoch's last step stands before its validation.
+        self._folder.forget_after("epochs", "epoch", start.first_epoch)
+        self._folder.forget_after("eta", "elapsed_s", start.resumed_at_s)
         self._files = {
             name: RecordFile(self._folder.path / f"{name}.jsonl")
             for name in ("steps", "epochs", "eta")
@@ -41,8 +43,8 @@ class Recorder(Observer):
         self._files["epochs"].add(dataclasses.asdict(record))
         self._add_eta()
 
-    def on_end(self, status: str) -> None:
-        """Write through to the disk."""
+    def close(self) -> None:
+        """Write through to the disk, however training ended."""
         for file in self._files.values():
             file.close()
 

@@ -12,6 +12,7 @@ from traintime.api.listener import Listener
 from traintime.api.train import TrainResult, require_torch, run_job
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast
+from traintime.hardware.machine import choose_device, detect_machine
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
@@ -39,10 +40,10 @@ def find_run(name: str) -> RunFolder:
     if name == LATEST:
         if not rows:
             raise RunFolderError("There is no run yet; make one with: traintime demo")
-        return RunFolder.open(Path(rows[0].folder))
+        return _open_known(rows[0].name, Path(rows[0].folder))
     for path in (Path(name), runs_folder() / name):
         if path.is_dir():
-            return RunFolder.open(path)
+            return RunFolder.open(path.resolve())  # '.' has no name
     known = {row.name: row.folder for row in rows}
     if name in known:
         return _open_known(name, Path(known[name]))
@@ -83,6 +84,7 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
 
     Raises:
         RunFolderError: There is no such run, it is finished, or its folder cannot be used.
+        UnknownNameError: It ran on a device that this machine does not have.
     """
     folder = find_run(name)
     if folder.is_finished:
@@ -96,6 +98,7 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
     began_at = perf_counter()
     job = read_job(read_recipe(**folder.read_recipe()), {})
     forecast = Forecast.from_json(folder.read_json("forecast"))
+    choose_device(forecast.execution.device, detect_machine(folder.path))
     row = _row_of(folder, job.recipe, forecast)
     return run_job(job, forecast, folder, row, listener or Listener(), began_at, resume=True)
 
@@ -127,14 +130,29 @@ def delete_run(name: str) -> str:
     Raises:
         RunFolderError: There is no such run.
     """
-    rows = {row.name: row for row in list_runs()}
-    if name in rows and not Path(rows[name].folder).is_dir():
-        Ledger(ledger_path()).delete(name)
-        return name
+    gone = _row_without_folder(name)
+    if gone:
+        Ledger(ledger_path()).delete(gone.name)
+        return gone.name
     folder = find_run(name)
     folder.delete()
     Ledger(ledger_path()).delete(folder.name)
     return folder.name
+
+
+def folder_to_delete(name: str) -> RunFolder | None:
+    """Return what `delete_run` would remove; None if only the ledger still knows the run.
+
+    Raises:
+        RunFolderError: There is no such run.
+    """
+    return None if _row_without_folder(name) else find_run(name)
+
+
+def _row_without_folder(name: str) -> LedgerRow | None:
+    rows = list_runs()
+    named = rows[:1] if name == LATEST else [row for row in rows if row.name == name]
+    return next((row for row in named if not Path(row.folder).is_dir()), None)
 
 
 def compare_runs(names: Sequence[str]) -> list[dict[str, Any]]:

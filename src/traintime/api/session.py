@@ -6,6 +6,7 @@ import base64
 import io
 import statistics
 import sys
+from contextlib import closing
 from time import perf_counter
 from typing import Any
 
@@ -77,9 +78,9 @@ class Session:
         torch.manual_seed(self.job.recipe.seed)
         module = build(self.job.network, banded=self.execution.banded).to(self.execution.device)
         clock = Clock(self.job.recipe, self.forecast)
-        observers = [clock, Recorder(self.folder, clock)]
-        observers += self.listener.observers(self.job.recipe, clock)
-        with stop_requests() as stop:
+        recorder = Recorder(self.folder, clock)
+        observers = [clock, recorder, *self.listener.observers(self.job.recipe, clock)]
+        with stop_requests() as stop, closing(recorder):
             loop = Loop(self._loop_job(module, prepared), observers, stop)
             if resume:
                 self._restore(loop, clock)
@@ -145,9 +146,9 @@ class Session:
             self.listener.say("No checkpoint was due yet: starting over with the same seed")
             return
         loop.restore(checkpoint)
-        step = loop.progress.step
-        clock.recall([r for r in self.folder.records("epochs") if r["step"] <= step])
-        self.listener.say(f"Going on from step {step}")
+        done = loop.progress.epoch
+        clock.recall([r for r in self.folder.records("epochs") if r["epoch"] <= done])
+        self.listener.say(f"Going on from step {loop.progress.step}")
 
     def _result(
         self, outcome: Outcome, test: Classification, seconds: dict[str, float], total_s: float

@@ -102,8 +102,8 @@ def train(
     forecast = forecast_known_job(job, profile)
     folder = RunFolder.create(runs_folder(), f"{job.recipe.data}-{job.recipe.model}", __version__)
     folder.write_recipe(job.recipe.model_dump(mode="json"))
-    folder.write_json("forecast", forecast.to_json())
     write_environment(folder, profile.machine, forecast)
+    folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
     row = _ledger_row(folder, job.recipe, profile.machine, forecast)
     return run_job(job, forecast, folder, row, listener, began_at)
 
@@ -111,7 +111,7 @@ def train(
 def require_torch() -> None:
     """Say which extra to install if torch, or what goes with it, is missing."""
     share_processor()
-    for module in ("torch", "numpy", "safetensors"):
+    for module in ("torch", "numpy", "PIL", "safetensors"):
         if find_spec(module) is None:
             raise MissingExtraError("Training", "train", module)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from traintime.architecture.layers import Activation, Conv2d, Layer, MaxPool, Shape
 
+MAX_CHANNELS = 16
 MAX_BAND_COLUMNS = 2048
-"""Beyond this the wasted zeros cost more than any convolution kernel's bookkeeping."""
+"""Beyond these the wasted zeros cost more than any convolution kernel's bookkeeping."""
 
 
 def is_bandable(layers: Sequence[Layer], shape: Shape) -> bool:
@@ -21,7 +22,8 @@ def is_bandable(layers: Sequence[Layer], shape: Shape) -> bool:
         case [Conv2d(stride=1) as conv, Activation("relu"), MaxPool(2)]:
             channels, height, width = conv.output(shape)
             even = height % 2 == 0 and width % 2 == 0
-            return even and channels * width <= MAX_BAND_COLUMNS
+            few = conv.in_channels <= MAX_CHANNELS
+            return even and few and channels * width <= MAX_BAND_COLUMNS
         case _:
             return False
 

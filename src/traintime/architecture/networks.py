@@ -68,12 +68,13 @@ def _mlp(recipe: Recipe, input_shape: Shape, num_classes: int) -> tuple[Layer, .
 
 
 def _lenet(recipe: Recipe, input_shape: Shape, num_classes: int) -> tuple[Layer, ...]:
-    # 8×8 digits would vanish without padding; 28×28 and 32×32 go without, as in the tutorials.
-    padding = 2 if min(input_shape[1:]) < LENET_SIDE_WITHOUT_PADDING else 0
+    # Made for 32×32: smaller images get a margin, and 8×8 digits would vanish without a second one.
+    side = min(input_shape[1:])
+    first, second = 2 * (side < LENET_SIDE), 2 * (side < LENET_SIDE / 2)
     features: tuple[Layer, ...] = (
-        *_conv_block(recipe, input_shape[0], 6, kernel=5, padding=padding),
+        *_conv_block(recipe, input_shape[0], 6, kernel=5, padding=first),
         MaxPool(2),
-        *_conv_block(recipe, 6, 16, kernel=5, padding=padding),
+        *_conv_block(recipe, 6, 16, kernel=5, padding=second),
         MaxPool(2),
         Flatten(),
     )
@@ -170,7 +171,7 @@ def _dropout(recipe: Recipe) -> tuple[Layer, ...]:
     return (Dropout(recipe.dropout),) if recipe.dropout else ()
 
 
-LENET_SIDE_WITHOUT_PADDING = 20
+LENET_SIDE = 32
 
 NETWORKS: dict[str, Callable[[Recipe, Shape, int], tuple[Layer, ...]]] = {
     "mlp": _mlp,

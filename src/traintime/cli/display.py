@@ -34,7 +34,7 @@ class Display(Listener):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.is_live = console.is_terminal and not os.environ.get("CI")
-        self._live: Live | None = None
+        self._live: Live | LiveProgress | None = None
 
     def say(self, line: str) -> None:
         """Print a line, above what is live if anything is."""
@@ -43,12 +43,12 @@ class Display(Listener):
     def on_measuring(self, what: str, share: float) -> None:
         """Show how far the measuring of the machine is."""
         if not self.is_live:
-            if share == 0 and self._live is None:
+            if share == 0:
                 self.console.print("Measuring this machine (once, about 10 s) ...")
             return
         bar = Text("Measuring".ljust(terminal.LABEL_WIDTH), "dim")
         bar.append_text(terminal.progress_bar(share)).append(f" {what}", "dim")
-        if self._live is None:
+        if not isinstance(self._live, Live):
             self._live = Live(bar, console=self.console, transient=True, auto_refresh=False)
             self._live.start()
         self._live.update(bar, refresh=True)
@@ -67,7 +67,8 @@ class Display(Listener):
     def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
         """Follow the training live, or in lines."""
         if self.is_live:
-            return [LiveProgress(self.console, recipe, clock)]
+            self._live = LiveProgress(self.console, recipe, clock)
+            return [self._live]
         return [PlainProgress(self.console, recipe, clock)]
 
     def on_testing(self, samples: int) -> None:
@@ -75,7 +76,7 @@ class Display(Listener):
         self.console.print()
 
     def close(self) -> None:
-        """Stop drawing over the screen."""
+        """Stop drawing over the screen, whichever way the verb ended."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -90,7 +91,7 @@ class LiveProgress(Observer):
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._total_steps = 1
         self._step: StepRecord | None = None
-        self._epoch: EpochRecord | None = None
+        self._best_accuracy = -1.0
 
     def on_start(self, start: Start) -> None:
         """Begin to draw."""
@@ -105,8 +106,8 @@ class LiveProgress(Observer):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Leave a line and redraw."""
-        best = self._epoch is None or record.validation_accuracy > self._epoch.validation_accuracy
-        self._epoch = record
+        best = record.validation_accuracy > self._best_accuracy
+        self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
         self._live.console.print(terminal.epoch_line(self._recipe, record, best))
         self._draw()
 

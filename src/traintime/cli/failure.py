@@ -20,4 +20,4 @@ def show_failure(error: TraintimeError, *, as_json: bool) -> None:
     stopped = isinstance(error, StoppedError)
     text = Text("stopped  " if stopped else "error  ", "bold yellow" if stopped else "bold red")
     text.append(str(error), "not bold default")
-    make_console(to_stderr=True).print(text)
+    make_console(to_stderr=True).print(text, soft_wrap=True)  # a command must stay in one piece

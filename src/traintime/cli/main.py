@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,7 +149,7 @@ def _root(
 
 def _run(verb: Callable[[], Any], as_json: bool) -> None:
     """Call a verb; an error that was raised on purpose becomes a message and an exit code."""
-    from traintime.errors import TraintimeError
+    from traintime.errors import StoppedError, TraintimeError
 
     try:
         verb()
@@ -157,13 +158,36 @@ def _run(verb: Callable[[], Any], as_json: bool) -> None:
 
         show_failure(error, as_json=as_json)
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before or after training, which saves and explains itself
+        from traintime.cli.failure import show_failure
+
+        show_failure(
+            StoppedError(2, "Stopped. `traintime runs list` shows what can be resumed"),
+            as_json=as_json,
+        )
         raise typer.Exit(130) from None
 
 
 def main() -> None:
     """Run the command line; bad usage exits with 2 and a hint, as click does."""
-    app()
+    if "--json" in sys.argv:
+        _main_in_json()
+    else:
+        app()
+
+
+def _main_in_json() -> None:
+    """Run the command line such that bad usage, too, is one JSON object."""
+    try:
+        exit_code = app(standalone_mode=False)
+    except Exception as error:
+        explain = getattr(error, "format_message", None)  # click's; typer may carry its own click
+        if explain is None:
+            raise
+        failure = {"error": "UsageError", "message": f"{explain()} See: traintime --help"}
+        typer.echo(json.dumps({**failure, "exit_code": 2}))
+        exit_code = 2
+    sys.exit(exit_code or 0)
 
 
 if __name__ == "__main__":

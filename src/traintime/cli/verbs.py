@@ -117,8 +117,8 @@ def show_run(run: str, *, as_json: bool) -> None:
 
 def delete_run(run: str, *, yes: bool, as_json: bool) -> None:
     """Delete a run, after asking."""
-    folder = runs_api.find_run(run)
-    if not yes:
+    folder = runs_api.folder_to_delete(run)
+    if folder and not yes:
         if as_json or not make_console().is_terminal:
             raise InputError(
                 f"Deleting '{folder.name}' cannot be undone; to do it without being asked, type: "

@@ -19,11 +19,15 @@ from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval
 
 WINDOW_SIGMA = 0.15
-"""Of the logarithm of one window's mean step time, on a machine that others use too."""
-DRIFT_SIGMA = 0.03
+"""Of the logarithm of one window's mean step time, before any was seen."""
+LEAST_DRIFT = 0.03
 """What no number of windows tells: the machine may be faster or slower from now on."""
-SLOWEST_WEIGHT = 0.05
+DRIFT_SHARE = 0.5
+"""Of the spread between windows, how much of it may last for the rest of the run."""
+LEAST_GAIN = 0.05
 """Weight of the newest window at least, so that a lasting change of speed is followed."""
+STAGE_SIGMA = 0.3
+"""Of the logarithm of the short stages that are still to come: validation and test."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,10 @@ class Clock(Observer):
             self._curve = expected_curve(recipe, recipe.goal.metric)
         self._log_step_s = math.log(forecast.step_time_s.median)
         self._variance = forecast.step_time_s.sigma**2
+        self._window_variance = WINDOW_SIGMA**2
         self._seen: list[float] = []
         self._windows = 0
-        self._epoch_s = forecast.stages_s["validate"].median / recipe.epochs
+        self._validate_s = forecast.stages_s["validate"].median / recipe.epochs
         self._done = 0.0
 
     def on_start(self, start: Start) -> None:
@@ -95,37 +100,47 @@ class Clock(Observer):
         self._update(record.elapsed_s)
 
     def _learn_step_time(self, step_time_s: float) -> None:
-        gain = max(SLOWEST_WEIGHT, self._variance / (self._variance + WINDOW_SIGMA**2))
-        self._log_step_s += gain * (math.log(step_time_s) - self._log_step_s)
+        surprise = math.log(step_time_s) - self._log_step_s
+        if self._windows > 2:  # the first surprise is the forecast's error, not the machine's
+            self._window_variance += 0.2 * (surprise**2 - self._window_variance)
+        gain = max(LEAST_GAIN, self._variance / (self._variance + self._window_variance))
+        self._log_step_s += gain * surprise
         self._variance *= 1 - gain
-        self._variance = max(self._variance, 1e-6)
 
     def _update(self, elapsed_s: float) -> None:
-        sigma = math.hypot(math.sqrt(self._variance), DRIFT_SIGMA)
+        epochs = range(1, self.recipe.epochs + 1)
         evaluate_s = self.forecast.stages_s["evaluate"].median
-        ends = [
-            self._at_epoch(epoch, elapsed_s, sigma) for epoch in range(1, self.recipe.epochs + 1)
-        ]
+        validated = [self._end_of(epoch, elapsed_s, 0.0) for epoch in epochs]
+        finished = [self._end_of(epoch, elapsed_s, evaluate_s) for epoch in epochs]
+        arrivals = self._arrivals()
+        if arrivals is None:
+            self.eta = Eta(elapsed_s, finished[-1], None, None)
+            return
+        chance = min(1.0, sum(arrivals))
+        target_s = mixture(list(zip(arrivals, validated, strict=True))) if chance > 0.01 else None
+        parts = [*zip(arrivals, finished, strict=True), (1 - chance, finished[-1])]
+        self.eta = Eta(elapsed_s, mixture(parts), target_s, chance)
+
+    def _arrivals(self) -> list[float] | None:
+        """Return the probability of each epoch to be the one that reaches the target."""
         goal = self.recipe.goal
         if goal is None or self._curve is None:
-            self.eta = Eta(elapsed_s, ends[-1].shifted(evaluate_s), None, None)
-            return
-        arrivals = self._curve.arrivals(goal, self._seen)
+            return None
         if self._seen and goal.is_reached_by(self._seen[-1]):
-            arrivals = [float(epoch == len(self._seen)) for epoch in range(1, len(ends) + 1)]
-        chance = min(1.0, sum(arrivals))
-        parts = list(zip(arrivals, ends, strict=True))
-        target_s = mixture(parts) if chance > 0.01 else None
-        finish_s = mixture([*parts, (1 - chance, ends[-1])]).shifted(evaluate_s)
-        self.eta = Eta(elapsed_s, finish_s, target_s, chance)
+            return [float(n == len(self._seen)) for n in range(1, self.recipe.epochs + 1)]
+        return self._curve.arrivals(goal, self._seen)
 
-    def _at_epoch(self, epoch: int, elapsed_s: float, sigma: float) -> Interval:
-        """Return when an epoch and its validation will be done."""
-        left = epoch - self._done
-        if left <= 0:
+    def _end_of(self, epoch: int, elapsed_s: float, afterwards_s: float) -> Interval:
+        """Return when an epoch, its validation and what follows will be done."""
+        left = max(0.0, epoch - self._done)
+        train_s = left * self.forecast.steps_per_epoch * math.exp(self._log_step_s)
+        stages_s = math.ceil(left) * self._validate_s + afterwards_s
+        seconds = train_s + stages_s
+        if seconds <= 0:
             return Interval(elapsed_s, elapsed_s, elapsed_s)
-        step_s = math.exp(self._log_step_s)
-        seconds = left * self.forecast.steps_per_epoch * step_s + math.ceil(left) * self._epoch_s
+        drift = max(LEAST_DRIFT, DRIFT_SHARE * math.sqrt(self._window_variance))
+        trained = train_s * math.hypot(math.sqrt(self._variance), drift)
+        sigma = math.hypot(trained, stages_s * STAGE_SIGMA) / seconds
         return Interval.lognormal(seconds, sigma).shifted(elapsed_s)
 
 

@@ -123,7 +123,7 @@ def measure_device(
     jobs = list(_jobs(device))
     rates: list[Rate] = []
     for number, (probe, precision, memory_format) in enumerate(jobs):
-        progress(f"{probe.kind}, {precision}", number / len(jobs))
+        progress(f"{probe.kind}, {precision}", (number + 1) / (len(jobs) + 1))
         rates.append(
             _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
         )

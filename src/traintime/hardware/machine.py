@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from traintime.errors import UnknownNameError
+from traintime.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,18 @@ def choose_device(asked: str, machine: Machine) -> str:
     """Return "cpu" or "cuda:N" for what a recipe asks for.
 
     Raises:
+        InputError: The machine has no GPU at all.
         UnknownNameError: The machine has no such device.
     """
     known = ["cpu", *(f"cuda:{number}" for number in range(len(machine.gpus)))]
     if asked == "auto":
         return known[1] if len(known) > 1 else "cpu"
     name = "cuda:0" if asked == "cuda" else asked
+    if name.startswith("cuda") and len(known) == 1:
+        raise InputError(
+            f"device={asked} was asked for, and this machine has no GPU that CUDA can use "
+            "(`nvidia-smi` lists them). Type device=cpu"
+        )
     if name not in known:
         raise UnknownNameError(
             "device on this machine",
@@ -135,4 +143,20 @@ def _nvidia_gpus() -> tuple[Gpu, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     rows = [line.rpartition(",") for line in answer.stdout.splitlines() if "," in line]
-    return tuple(Gpu(name.strip(), int(mib) * 2**20) for name, _, mib in rows)
+    # GPUs that share the main memory answer [N/A].
+    return _visible(
+        [
+            Gpu(name.strip(), int(mib) * 2**20 if mib.strip().isdigit() else 0)
+            for name, _, mib in rows
+        ]
+    )
+
+
+def _visible(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA will show to this process, in its order."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return tuple(gpus)
+    numbers = [int(word) if word.strip().isdigit() else -1 for word in wanted.split(",")]
+    known = list(itertools.takewhile(lambda number: 0 <= number < len(gpus), numbers))
+    return tuple(gpus[number] for number in known)

@@ -131,5 +131,5 @@ def load_profile(path: Path) -> HardwareProfile | None:
     """Return a remembered profile; None if there is none that this version can read."""
     try:
         return HardwareProfile.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, TypeError, ValueError):
         return None

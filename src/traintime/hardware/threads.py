@@ -1,9 +1,9 @@
 """Let torch's threads share a busy processor.
 
 Between two parallel parts of a step, GNU OpenMP's threads wait for each other by spinning. On a
-machine that is doing anything else, the thread that is waited for may not be running, and the others
-burn its turn: with one other busy process on two cores a LeNet step took 60 times longer. A short
-spin, then sleep, keeps nearly all the speed of a quiet machine and loses little on a busy one.
+machine that is doing anything else, the thread that is waited for may not be running, and the
+others burn its turn: a step can take tens of times longer. A short spin, then sleep, keeps nearly
+all the speed of a quiet machine and loses little on a busy one.
 `benchmarks/busy_machine.py` measures it.
 """
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from traintime.errors import StorageError
@@ -34,7 +35,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
             _sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong first is what matters
+                temporary.unlink(missing_ok=True)
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
@@ -47,18 +49,27 @@ def refused_writes_explained(path: Path) -> Generator[None]:
     """Turn the system's refusal to write into a StorageError that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
                 f"The disk is full: '{path}' could not be written. What was there before is "
                 f"unharmed. Free some space (see it with: df -h '{path.parent}') and try again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StorageError(
-                f"'{path}' may not be written ({error.strerror}). Check with: "
-                f"ls -ld '{path.parent}'"
-            ) from error
-        raise
+        raise StorageError(
+            f"'{path}' cannot be written ({os.strerror(number)}). Check with: "
+            f"ls -ld '{path.parent}'"
+        ) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """Return the system's number of an error; safetensors (Rust) has it in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def _sync_folder(folder: Path) -> None:

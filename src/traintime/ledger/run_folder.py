@@ -57,8 +57,8 @@ class RunFolder:
                     path.mkdir(parents=True)
                 except FileExistsError:
                     continue
-            folder = cls(path)
-            folder.checkpoints.mkdir()
+                folder = cls(path)
+                folder.checkpoints.mkdir()
             folder.write_json("format", {"format": FORMAT, "traintime": version})
             return folder
         raise RunFolderError(f"No free name like '{parent / stamp}-{name}'; clean up with: ls")
@@ -107,13 +107,13 @@ class RunFolder:
         """
         path = self.path / f"{name}.json"
         try:
-            values = json.loads(path.read_bytes())
+            values = dict(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise RunFolderError(
                 f"'{path}' is missing: the run had not come so far. "
                 f"See it with: traintime runs show {self.name}"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RunFolderError(
                 f"'{path}' is damaged ({error}). Run the recipe again: "
                 f"traintime train '{self.path / 'recipe.yaml'}'"
@@ -134,7 +134,7 @@ class RunFolder:
         path = self.path / "recipe.yaml"
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunFolderError(f"'{path}' cannot be read ({error}); start a new run") from None
         if not isinstance(values, dict):
             raise RunFolderError(f"'{path}' holds no recipe; start a new run")
@@ -159,8 +159,13 @@ class RunFolder:
         write_bytes_atomically(self.path / f"{name}.jsonl", text.encode())
 
     def delete(self) -> None:
-        """Remove the folder and everything in it."""
-        shutil.rmtree(self.path)
+        """Remove the folder and everything in it.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        with refused_writes_explained(self.path):
+            shutil.rmtree(self.path)
 
 
 class RecordFile:

@@ -13,6 +13,7 @@ from traintime.errors import InputError, nearest
 from traintime.recipe.recipe import Recipe
 
 SHOW_FIELDS = "`traintime train --help` explains each field."
+MISFIT = "The recipe does not fit together"
 
 
 def read_recipe(words: Iterable[str] = (), **fields: Any) -> Recipe:
@@ -41,10 +42,11 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
     for key, example in (("data", "mnist"), ("model", "lenet")):
         if key not in values:
             raise InputError(f"The recipe names no {key}; type for example {key}={example}")
+    values = {key: None if value == "none" else value for key, value in values.items()}
     try:
-        return Recipe.model_validate(dict(values))
+        return Recipe.model_validate(values)
     except ValidationError as error:
-        raise InputError(_explain(error)) from None
+        raise InputError(_explain(error, values)) from None
 
 
 def _read_word(word: str) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def _read_value(word: str, text: str) -> Any:
         pass
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):  # YAML takes 2020-13-45 for a date
         raise InputError(f"The value of '{word}' cannot be read; put it in quotes") from None
     if isinstance(value, str) and "," in value:
         return tuple(part.strip() for part in value.split(","))
@@ -79,7 +81,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no recipe file '{path}'; check the path with: ls") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"'{path}' cannot be read as YAML ({reason}); mend it first") from None
     if not isinstance(loaded, dict):
@@ -87,19 +89,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in loaded.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     """Turn pydantic's report into one line per field, with what to type next."""
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     for problem in error.errors():
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        subject = f"{field}={_show(values[field])} does not work" if field else MISFIT
         reason = problem["msg"].removeprefix("Value error, ")
-        reason = reason[0].lower() + reason[1:]
-        if not problem["loc"]:
-            lines.append(f"The recipe does not fit together: {reason}.")
-            continue
-        field = str(problem["loc"][0])
-        lines.append(f"{field}={_show(problem['input'])} does not work: {reason}.")
-    return "\n".join([*lines, SHOW_FIELDS])
+        if problem["type"] == "missing":
+            reason = "a value is missing"
+        lines.setdefault(field, f"{subject}: {reason[0].lower()}{reason[1:]}.")
+    return "\n".join([*lines.values(), SHOW_FIELDS])
 
 
 def _show(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value as it would be typed."""
+    if isinstance(value, list | tuple):
+        return ",".join(_show(part) for part in value)  # pyright: ignore[reportUnknownVariableType]
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -38,12 +38,10 @@ def fill_in(given: Values) -> Values:
     "Accurate, Large Minibatch SGD"), with its square root for the others (Malladi et al. 2022, "On
     the SDEs and Scaling Rules for Adaptive Gradient Algorithms").
     """
-    if not isinstance(given.get("model"), str) or not isinstance(given.get("data"), str):
-        return given
-    known = preset(given["model"], given["data"])
+    known = preset(str(given.get("model")), str(given.get("data")))
     optimizer = given.get("optimizer", known["optimizer"])
     if optimizer != known["optimizer"]:
-        known |= _tables()["optimizer"].get(optimizer, {}) | {"batch_size_of_lr": 128}
+        known |= _tables()["optimizer"].get(str(optimizer), {}) | {"batch_size_of_lr": 128}
     batch_size = given.get("batch_size", known["batch_size"])
     reference = known.pop("batch_size_of_lr", known["batch_size"])
     known["lr"] = _scaled_lr(known["lr"], optimizer, batch_size, reference)

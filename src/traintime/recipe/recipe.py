@@ -8,6 +8,7 @@ Recipe is complete: nothing in it is left to be decided but what only the machin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -201,10 +202,10 @@ class Recipe(BaseModel):
     def _take_presets(cls, values: Any) -> Any:
         return fill_in(values) if isinstance(values, dict) else values
 
-    @field_validator("target")
+    @field_validator("target", mode="before")
     @classmethod
-    def _check_target(cls, text: str | None) -> str | None:
-        return None if text is None else str(parse_target(text))
+    def _check_target(cls, text: object) -> str | None:
+        return None if text is None else str(parse_target(str(text)))
 
     @field_validator("batch_size")
     @classmethod
@@ -213,18 +214,23 @@ class Recipe(BaseModel):
             raise ValueError(f"a batch has at least 1 sample, not {batch_size}; try batch_size=64")
         return batch_size
 
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _take_one_width(cls, hidden: object) -> object:
+        return (hidden,) if isinstance(hidden, int | float) else hidden
+
     @field_validator("hidden")
     @classmethod
     def _check_hidden(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
         if any(width < 1 for width in hidden):
-            raise ValueError(f"every hidden layer has at least 1 unit, not {hidden}")
+            raise ValueError("every hidden layer has at least 1 unit; try hidden=128")
         return hidden
 
     @field_validator("split")
     @classmethod
     def _check_split(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
-            raise ValueError(f"three positive shares that sum to 1 are expected, not {split}")
+            raise ValueError("three positive shares sum to 1; try split=0.7,0.15,0.15")
         return split
 
     @model_validator(mode="after")
@@ -270,8 +276,8 @@ def parse_target(text: str) -> Target:
             f"Accuracy is a share between 0 and 1 and cannot reach {value:g}. "
             f"Type target=accuracy:{_as_share(value):g}"
         )
-    if metric == "loss" and not value > 0:
-        raise InputError(f"A loss stays above 0 and cannot reach {value:g}. Type target=loss:0.1")
+    if metric == "loss" and not 0 < value < math.inf:
+        raise InputError(f"A loss is a number above 0, not {value:g}. Type target=loss:0.1")
     return Target(metric, value)
 
 

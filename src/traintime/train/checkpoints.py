@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,11 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     }
     path = folder / f"step-{step:09d}.safetensors"
     write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
-    for old in _paths(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    # Later ones are damaged, or this run would have gone on from them.
+    kept = [other for other in _paths(folder) if other.name <= path.name][:KEPT]
+    for other in _paths(folder):
+        if other not in kept:
+            other.unlink(missing_ok=True)
     return path
 
 
@@ -66,6 +70,8 @@ def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     Raises:
         RunFolderError: There are checkpoints, and every one is damaged.
     """
+    for cut_short in folder.glob(".*tmp*"):  # a kill came while one was written
+        cut_short.unlink(missing_ok=True)
     paths = _paths(folder)
     for path in paths:
         try:
@@ -88,13 +94,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header: dict[str, str] = file.metadata() or {}
+            header: Mapping[str, str] = defaultdict(str, file.metadata() or {})
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
-    if header.get("format") != str(CHECKPOINT_FORMAT):
-        raise ValueError(f"format {header.get('format')}, expected {CHECKPOINT_FORMAT}")
-    if header.get("sha256") != _digest(tensors, header["state"]):
+    if header["format"] != str(CHECKPOINT_FORMAT):
+        raise ValueError(f"format {header['format'] or 'unknown'}, expected {CHECKPOINT_FORMAT}")
+    if header["sha256"] != _digest(tensors, header["state"]):
         raise ValueError("its checksum does not match")
     return Checkpoint(tensors, json.loads(header["state"]))
 

@@ -8,7 +8,7 @@ times a second, so it costs a step next to nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from traintime.data.resident import ResidentBatches
-from traintime.errors import DivergedError, StoppedError
+from traintime.errors import DivergedError, RunFolderError, StoppedError
 from traintime.hardware.execution import Execution
 from traintime.recipe import Recipe
 from traintime.train.checkpoints import Checkpoint, save_checkpoint
@@ -73,7 +73,7 @@ class Loop:
         self.parameters = FlatParameters(job.module, channels_last=channels_last)
         self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.average = self.parameters.values.clone() if job.recipe.ema else None
-        self.best = self.parameters.values.clone() if job.recipe.patience else None
+        self.best = self._copy_of_judged() if job.recipe.patience else None
         self._forward = torch.compile(job.module) if job.execution.compile else job.module
         self._device_type = torch.device(job.execution.device).type
         self._elapsed_before_s = 0.0
@@ -91,16 +91,11 @@ class Loop:
             StoppedError: A signal came; the run is saved.
             StorageError: The disk refused a checkpoint.
         """
-        total = self.recipe.epochs * self.job.batches.steps_per_epoch
-        per_epoch = self.job.batches.steps_per_epoch
-        self._tell("on_start", Start(per_epoch, total, self.progress.step, self.elapsed_s()))
+        self._tell("on_start", self._start())
         while self.progress.status == "running":
             self._train_epoch()
             self._finish_epoch()
-        if self.best is not None:
-            self.parameters.values.copy_(self.best)
-        elif self.average is not None:
-            self.parameters.values.copy_(self.average)
+        self._put_judged(self._judged() if self.best is None else self.best)
         self._tell("on_end", self.progress.status)
         return Outcome(
             self.progress.status,
@@ -109,6 +104,17 @@ class Loop:
             self.progress.time_to_target_s,
             dict(self.progress.seconds),
             tuple(self._step_times_s[1:]),
+        )
+
+    def _start(self) -> Start:
+        per_epoch = self.job.batches.steps_per_epoch
+        return Start(
+            steps_per_epoch=per_epoch,
+            total_steps=self.recipe.epochs * per_epoch,
+            first_step=self.progress.step,
+            elapsed_s=self.elapsed_s(),
+            first_epoch=self.progress.epoch,
+            resumed_at_s=self._elapsed_before_s,
         )
 
     def elapsed_s(self) -> float:
@@ -187,8 +193,11 @@ class Loop:
         progress.epoch += 1
         progress.position, progress.loss_sum = 0, 0.0
         progress.elapsed_s = self.elapsed_s()
+        if not math.isfinite(validation.loss):  # the epoch's last update may have broken it
+            self._diverge(progress.step, f"the validation loss is {validation.loss}")
         if progress.improves(self.recipe, validation) and self.best is not None:
-            self.best.copy_(self.parameters.values if self.average is None else self.average)
+            for name, tensor in self._judged().items():
+                self.best[name].copy_(tensor)
         progress.decide_end(self.recipe, validation)
         samples_per_s = progress.epoch * self.job.train_samples / progress.seconds["train"]
         self._tell(
@@ -203,6 +212,20 @@ class Loop:
                 progress.elapsed_s,
             ),
         )
+
+    def _judged(self) -> dict[str, Tensor]:
+        """What a validation judges: the weights or their average, and running statistics."""
+        values = self.parameters.values if self.average is None else self.average
+        return {"values": values, **dict(self.job.module.named_buffers())}
+
+    def _copy_of_judged(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self._judged().items()}
+
+    def _put_judged(self, judged: Mapping[str, Tensor]) -> None:
+        """Put what was judged in place, for good."""
+        self.parameters.values.copy_(judged["values"])
+        for name, buffer in self.job.module.named_buffers():
+            buffer.copy_(judged[name])
 
     @contextmanager
     def _averaged(self) -> Generator[None]:
@@ -298,9 +321,19 @@ class Loop:
         self._tell("on_checkpoint", self.progress.step)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same recipe."""
-        tensors = checkpoint.tensors
-        for name, tensor in self._tensors().items():
+        """Go on from a checkpoint of the same recipe.
+
+        Raises:
+            RunFolderError: It is of another recipe.
+        """
+        tensors, ours = checkpoint.tensors, self._tensors()
+        if any(name not in tensors or tensors[name].shape != ours[name].shape for name in ours):
+            recipe = self.job.checkpoints.parent / "recipe.yaml"
+            raise RunFolderError(
+                "The checkpoint does not fit the run's recipe, which must have been changed since. "
+                f"Train the changed one as a new run: traintime train '{recipe}'"
+            )
+        for name, tensor in ours.items():
             tensor.copy_(tensors[name])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self._device_type == "cuda":
@@ -325,7 +358,7 @@ class Loop:
         if self.average is not None:
             tensors["average"] = self.average
         if self.best is not None:
-            tensors["best"] = self.best
+            tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         return tensors
 
     def _tell(self, hook: str, argument: object) -> None:

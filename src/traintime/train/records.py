@@ -13,13 +13,17 @@ class Start:
         steps_per_epoch: Optimizer steps in one epoch.
         total_steps: Steps of the whole run if nothing ends it early.
         first_step: Steps already taken; 0 unless resumed.
-        elapsed_s: Seconds already spent in earlier processes.
+        elapsed_s: Seconds since the run began, all processes together.
+        first_epoch: Epochs already done; 0 unless resumed.
+        resumed_at_s: What `elapsed_s` was when the checkpoint was made that is resumed from.
     """
 
     steps_per_epoch: int
     total_steps: int
     first_step: int
     elapsed_s: float
+    first_epoch: int = 0
+    resumed_at_s: float = 0.0
 
 
 @dataclass(frozen=True)
