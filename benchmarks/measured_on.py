@@ -33,17 +33,20 @@ def measured_on(environments: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def in_words(facts: dict[str, Any], cores_used_by_others: float) -> str:
+def in_words(facts: dict[str, Any], cores_used_by_others: float | None = None) -> str:
     """Return the machine as a line under a table, with a warning if it was busy with other things.
 
     Args:
         facts: What `measured_on` gave.
-        cores_used_by_others: Median over the runs.
+        cores_used_by_others: Median over the runs, where that was watched.
     """
     line = (
         f"{facts['cpu_model']}, {facts['physical_cores']} cores, device {facts['device']}, "
-        f"{facts['date'][:10]}; others used {cores_used_by_others:.2f} cores meanwhile"
+        f"{facts['date'][:10]}"
     )
+    if cores_used_by_others is None:
+        return line
+    line += f"; others used {cores_used_by_others:.2f} cores meanwhile"
     if cores_used_by_others > QUIET_CORES:
         line += " - too many: measure again on a quiet machine"
     return line

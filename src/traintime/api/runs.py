@@ -83,8 +83,8 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
         listener: Told of every stage.
 
     Raises:
-        RunFolderError: There is no such run, it is finished, or its folder cannot be used.
-        UnknownNameError: It ran on a device that this machine does not have.
+        RunFolderError: There is no such run, it is finished, its folder cannot be used, or it ran
+            on a device that this machine does not have.
     """
     folder = find_run(name)
     if folder.is_finished:
@@ -98,9 +98,20 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
     began_at = perf_counter()
     job = read_job(read_recipe(**folder.read_recipe()), {})
     forecast = Forecast.from_json(folder.read_json("forecast"))
-    choose_device(forecast.execution.device, detect_machine(folder.path))
+    _check_device(forecast.execution.device, folder)
     row = _row_of(folder, job.recipe, forecast)
     return run_job(job, forecast, folder, row, listener or Listener(), began_at, resume=True)
+
+
+def _check_device(device: str, folder: RunFolder) -> None:
+    try:
+        choose_device(device, detect_machine(folder.path))
+    except InputError:
+        raise RunFolderError(
+            f"The run '{folder.name}' was made on {device}, which this machine does not have. "
+            f"Resume it where that is, or train it anew here: "
+            f"traintime train '{folder.path / 'recipe.yaml'}' device=auto"
+        ) from None
 
 
 def _row_of(folder: RunFolder, recipe: Recipe, forecast: Forecast) -> LedgerRow:

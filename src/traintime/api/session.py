@@ -7,6 +7,7 @@ import io
 import statistics
 import sys
 from contextlib import closing
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -157,6 +158,7 @@ class Session:
             run=self.folder.name,
             folder=self.folder.path,
             status=outcome.status,
+            started_at=(datetime.now().astimezone() - self._age()).isoformat(),
             forecast=self.forecast,
             total_s=total_s,
             time_to_target_s=outcome.time_to_target_s,
@@ -168,6 +170,9 @@ class Session:
             test=test,
             report=self.folder.path / "report.html",
         )
+
+    def _age(self) -> timedelta:
+        return timedelta(seconds=perf_counter() - self.began_at)
 
     def _save_model(self, module: nn.Module) -> None:
         tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}

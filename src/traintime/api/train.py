@@ -38,6 +38,7 @@ class TrainResult:
         run: Name of the run.
         folder: Where everything about it is kept.
         status: "target reached", "finished" or "stopped early".
+        started_at: When this process began on it, ISO with time zone.
         forecast: What was expected.
         total_s: What it took.
         time_to_target_s: Until the validation that reached the target.
@@ -53,6 +54,7 @@ class TrainResult:
     run: str
     folder: Path
     status: str
+    started_at: str
     forecast: Forecast
     total_s: float
     time_to_target_s: float | None
@@ -171,6 +173,7 @@ def write_environment(folder: RunFolder, machine: Machine, forecast: Forecast) -
     folder.write_json(
         "environment",
         {
+            "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
             "machine": dataclasses.asdict(machine),
             "versions": {
                 "python": platform.python_version(),

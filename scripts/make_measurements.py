@@ -1,0 +1,260 @@
+"""Write docs/measurements.md, and the figures in the README, from benchmarks/results/.
+
+    python scripts/make_measurements.py
+
+Every number comes from a JSON file that a script in benchmarks/ wrote; nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"<!-- figures -->.*<!-- /figures -->", re.DOTALL)
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Write both."""
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+    sections = [make(found[name]) for name, make in SECTIONS.items() if name in found]
+    page = "\n\n".join([INTRODUCTION.strip(), *(section.strip() for section in sections)])
+    (ROOT / "docs" / "measurements.md").write_text(page + "\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    figures = f"<!-- figures -->\n{_readme(found).strip()}\n<!-- /figures -->"
+    readme.write_text(MARK.sub(figures, readme.read_text("utf-8")), encoding="utf-8")
+
+
+INTRODUCTION = """
+# Measurements
+
+Made by `python scripts/make_measurements.py` from the results of the scripts in `benchmarks/`, which
+anyone can run. Machines are shared and noisy: ratios within one run are to be trusted, absolute times are
+those of that day.
+"""
+
+
+def _race(result: Result) -> str:
+    rules = result["rules"]
+    parts = [
+        "## Time to accuracy",
+        "Wall time from the start of the process to the test accuracy, imports included; "
+        "`benchmarks/time_to_accuracy.py`. Same network, data and test set for all; batch size, "
+        "schedule, loader and precision are each contender's own. A contender gives up after "
+        f"{rules['max_epochs']} epochs; what it had spent by then is a lower bound of its ratio (>).",
+    ]
+    for name, work in result["work"].items():
+        parts.append(f"**{work['model']} on {work['data']} to {work['target']:.0%}** (`{name}`)")
+        rows = [
+            [
+                row["contender"],
+                _number(row["seconds"]),
+                f"{_number(row['seconds_min'])}-{_number(row['seconds_max'])}",
+                f"{row['num_reached']}/{row['num_runs']}",
+                _number(row["epoch_s"], 2),
+                f"{'>' if row['ratio_is_bound'] else ''}{_number(row['ratio'])}",
+            ]
+            for row in work["rows"]
+            if row["num_runs"]
+        ]
+        heads = ["", "seconds, median", "min-max", "reached", "s/epoch", "× traintime"]
+        parts.append(_table(heads, rows))
+    others = median(run["cores_used_by_others"] for run in result["runs"])
+    return "\n\n".join([*parts, _where(result, others)])
+
+
+def _steps(result: Result) -> str:
+    works = result["settings"]["work"].split(",")
+    rows: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        cell = f"{row['ratio']:.2f} ({row['ratio_min']:.2f}-{row['ratio_max']:.2f})"
+        rows.setdefault(row["contender"], []).append(cell)
+    others = median(sample["cores_used_by_others"] for sample in result["samples"])
+    return "\n\n".join(
+        [
+            "## A training step",
+            "Time of a step over that of a plain tensor-slicing loop with `torch.optim`, timed beside "
+            "it; `benchmarks/step_overhead.py`. Same network, precision and optimizer; traintime with "
+            "clock, metrics, records and a checkpoint each second. Below 1 because it keeps freed "
+            "memory and updates one flat vector, which the plain loop does not. Median (min-max) of "
+            f"{result['settings']['repeats']} rounds, {result['settings']['threads']} thread(s).",
+            _table(["", *works], [[name, *cells] for name, cells in rows.items()]),
+            _where(result, others),
+        ]
+    )
+
+
+def _forecasts(result: Result) -> str:
+    rows = [
+        [
+            case["job"],
+            f"{case['forecast_step_s'] * 1e3:.2f}",
+            f"{case['actual_step_s'] * 1e3:.2f}",
+            f"{case['actual_step_s'] / case['forecast_step_s']:.2f}",
+            f"{case['forecast_total_s']:.1f}",
+            f"{case['actual_total_s']:.1f}",
+            "yes" if case["inside"] else "no",
+        ]
+        for case in result["cases"]
+    ]
+    heads = ["job", "step forecast, ms", "actual", "ratio", "total forecast, s", "actual", "inside"]
+    summary = result["summary"]
+    return "\n\n".join(
+        [
+            "## Forecast against fact",
+            "Every job is forecast from this machine's measured rates, then run; "
+            "`benchmarks/forecast_check.py`. Median error of a step "
+            f"{summary['step_median_error']:.0%}, of the total {summary['total_median_error']:.0%}; "
+            f"{summary['total_coverage_of_80']:.0%} of the totals lay inside their 80 % interval "
+            f"(n = {summary['cases']}).",
+            _table(heads, rows),
+            _where(result),
+        ]
+    )
+
+
+def _busy(result: Result) -> str:
+    rows: list[list[str]] = []
+    for place, by_variant in result["seconds"].items():
+        defaults = by_variant["torch's defaults"]
+        for variant, values in by_variant.items():
+            ratio = median(a / b for a, b in zip(values, defaults, strict=True))
+            rows.append([place, variant, f"{median(values) * 1e3:.1f}", f"{ratio:.2f}"])
+    return "\n\n".join(
+        [
+            "## A busy machine",
+            "A native fp32 LeNet step, batch 256, in processes of their own, in turn; "
+            f"`benchmarks/busy_machine.py`, n = {len(defaults)}. Ratios are to torch's defaults in the "
+            "same round.",
+            _table(["machine", "setting", "ms a step, median", "× defaults"], rows),
+            _where(result),
+        ]
+    )
+
+
+def _banded(result: Result) -> str:
+    rows: list[list[str]] = []
+    for batch, seconds in result["seconds"].items():
+        native = [v for name, v in seconds.items() if name.startswith("native")]
+        best = min(native, key=median)
+        for name, values in seconds.items():
+            ratio = median(a / b for a, b in zip(values, best, strict=True))
+            rows.append([batch, name, f"{median(values) * 1e3:.2f}", f"{ratio:.2f}"])
+    return "\n\n".join(
+        [
+            "## Banded convolutions",
+            "Forward and backward of LeNet on 28×28, in turn in one process; "
+            f"`benchmarks/banded_convolution.py`, n = {len(best)}.",
+            _table(["", "computed as", "ms, median", "× the best native"], rows),
+            _where(result),
+        ]
+    )
+
+
+def _optimizers(result: Result) -> str:
+    rows = [
+        [name, *(f"{median(column) * 1e3:.3g}" for column in zip(*rounds, strict=True))]
+        for name, rounds in result["seconds"].items()
+    ]
+    return "\n\n".join(
+        [
+            "## Optimizers",
+            "LeNet's parameters; construction with the first step, and a later step; "
+            f"`benchmarks/optimizer_cost.py`, n = {len(next(iter(result['seconds'].values())))}.",
+            _table(["", "first, ms", "later, ms"], rows),
+            _where(result),
+        ]
+    )
+
+
+SECTIONS = {
+    "time_to_accuracy": _race,
+    "step_overhead": _steps,
+    "forecast_check": _forecasts,
+    "busy_machine": _busy,
+    "banded_convolution": _banded,
+    "optimizer_cost": _optimizers,
+}
+
+
+def _readme(found: dict[str, Result]) -> str:
+    summary = found["forecast_check"]["summary"]
+    lines = [
+        "## How accurate, how fast",
+        f"**Forecasts**, measured on this machine: median error {summary['step_median_error']:.0%} for "
+        f"a step and {summary['total_median_error']:.0%} for a whole job; "
+        f"{summary['total_coverage_of_80']:.0%} of {summary['cases']} jobs ended inside their 80 % "
+        "interval.",
+        "**Time to accuracy**, seconds from the start of the process, median of the seeds:",
+        _race_summary(found["time_to_accuracy"]),
+        "**A step** takes this multiple of a plain tensor-slicing loop's (median over rounds): "
+        + _step_summary(found["step_overhead"]),
+        _where(found["time_to_accuracy"])
+        + " Every table: [docs/measurements.md](docs/measurements.md).",
+    ]
+    return "\n\n".join(lines)
+
+
+def _race_summary(result: Result) -> str:
+    works = result["work"]
+    heads = ["", *(f"{w['model']}, {w['data']}, {w['target']:.0%}" for w in works.values())]
+    contenders = [row["contender"] for row in next(iter(works.values()))["rows"]]
+    rows: list[list[str]] = []
+    for index, contender in enumerate(contenders):
+        cells: list[str] = []
+        for work in works.values():
+            row = work["rows"][index]
+            reached = _number(row["seconds"]) if row["seconds"] else "not reached"
+            bound = ">" if row["ratio_is_bound"] else ""
+            times = "" if index == 0 or not row["ratio"] else f" ({bound}{row['ratio']:.1f} ×)"
+            cells.append(reached + times)
+        rows.append([contender, *cells])
+    return _table(heads, rows)
+
+
+def _step_summary(result: Result) -> str:
+    by_contender: dict[str, list[float]] = {}
+    for row in result["rows"]:
+        by_contender.setdefault(row["contender"], []).append(row["ratio"])
+    spans = [
+        f"{name} {min(ratios):.2f}-{max(ratios):.2f}"
+        for name, ratios in by_contender.items()
+        if name != "plain"
+    ]
+    return ", ".join(spans) + "."
+
+
+def _where(result: Result, cores_used_by_others: float | None = None) -> str:
+    facts = result["measured_on"]
+    packages = facts["packages"]
+    ours = next(iter(packages.values()))
+    for found in packages.values():
+        ours = {**found, **ours}
+    named = ("python", "torch", "lightning", "keras", "jax", "tensorflow_cpu", "tensorflow-cpu")
+    versions = ", ".join(f"{name} {ours[name]}" for name in named if name in ours)
+    line = (
+        f"{facts['cpu_model']}, {facts['physical_cores']} cores, {facts['date'][:10]}, {versions}"
+    )
+    if cores_used_by_others is not None:
+        line += f"; others used {cores_used_by_others:.2f} cores meanwhile"
+    return f"*{line}.*"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    rule = "|".join(["---", *["--:"] * (len(heads) - 1)])
+    lines = [" | ".join(heads), rule, *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" if line != rule else f"|{line}|" for line in lines)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
