@@ -1,0 +1,150 @@
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from traintime.errors import RunFolderError, StoppedError
+from traintime.train import loop as loop_module
+from traintime.train.checkpoints import Checkpoint, load_latest
+from traintime.train.loop import Loop
+from traintime.train.progress import Progress
+from traintime.train.signals import StopRequest
+
+from .jobs import (
+    STEPS,
+    STEPS_PER_EPOCH,
+    StopAt,
+    Witness,
+    make_job,
+    state_of,
+    train,
+    train_with_stops,
+)
+
+AUGMENTED = {"flip": True, "crop": 1, "cutout": 2}
+RECIPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dropout": {"dropout": 0.3},
+    "augmentation": AUGMENTED,
+    "ema": {"ema": 0.9},
+    "batch norm": {"batch_norm": True},
+    "early stopping": {"patience": 2, "min_delta": 0.02, "batch_norm": True},
+    "stops early": {"patience": 1, "min_delta": 1.0, "monitor": "loss", "lr": 1e-5},
+    "accumulation": {"accumulate": 3, "dropout": 0.2},
+    "sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-3, "grad_clip": 1.0},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.01, "label_smoothing": 0.1},
+    "bf16": {"precision": "bf16", "dropout": 0.2},
+    "contiguous": {"memory_format": "contiguous", "l1": 1e-4, "l2": 1e-4},
+    "mlp": {"model": "mlp", "hidden": (16, 16), "schedule": "cosine"},
+    "everything": {
+        **AUGMENTED,
+        "dropout": 0.2,
+        "ema": 0.8,
+        "patience": 3,
+        "batch_norm": True,
+        "accumulate": 2,
+        "target": "accuracy:1",
+    },
+}
+TIMES = {"elapsed_s", "seconds", "time_to_target_s"}
+
+
+def assert_same_end(resumed: Loop, whole: Loop) -> None:
+    ours, theirs = state_of(resumed), state_of(whole)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    for field in (field.name for field in fields(Progress)):
+        if field not in TIMES:
+            assert getattr(resumed.progress, field) == getattr(whole.progress, field), field
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_stopped_run_ends_bit_for_bit_like_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    whole, _ = train(make_job(tmp_path / "whole", **recipe))
+    resumed = train_with_stops(tmp_path / "resumed", [3, 9], **recipe)
+    assert_same_end(resumed, whole)
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [1],
+        [STEPS_PER_EPOCH],
+        [STEPS_PER_EPOCH + 1],
+        [2 * STEPS_PER_EPOCH - 1],
+        [STEPS],
+        [4, 5, 6, 11, 20],
+    ],
+    ids=str,
+)
+def test_any_step_can_be_stopped_at(name: str, stops: list[int], tmp_path: Path) -> None:
+    whole, _ = train(make_job(tmp_path / "whole", **RECIPES[name]))
+    assert_same_end(train_with_stops(tmp_path / "resumed", stops, **RECIPES[name]), whole)
+
+
+def test_the_recipes_do_what_they_are_here_for(tmp_path: Path) -> None:
+    _, early = train(make_job(tmp_path, **RECIPES["stops early"]))
+    assert (early.status, early.epochs) == ("stopped early", 2)
+    _, whole = train(make_job(tmp_path, **RECIPES["plain"]))
+    assert (whole.status, whole.steps) == ("finished", STEPS)
+
+
+def stopped_at(step: int, folder: Path) -> Checkpoint:
+    """Return the checkpoint of a run that was stopped after a step."""
+    stop = StopAt(step)
+    stop.loop = loop = Loop(make_job(folder), [], stop)
+    with pytest.raises(StoppedError):
+        loop.run()
+    checkpoint = load_latest(folder / "checkpoints", pytest.fail)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def test_zero_seconds_between_checkpoints_saves_at_every_window(tmp_path: Path) -> None:
+    witness = Witness()
+    train(make_job(tmp_path, checkpoint_every_s=0), witness)
+    inside = {record.step for record in witness.steps if record.step % STEPS_PER_EPOCH}
+    assert 1 in inside  # the first step of a process is a window of its own
+    assert inside <= set(witness.saved)
+
+
+def test_stopping_says_how_to_go_on_and_has_the_exit_code_of_the_signal(tmp_path: Path) -> None:
+    stop = StopAt(3)
+    stop.loop = loop = Loop(make_job(tmp_path), [], stop)
+    with pytest.raises(
+        StoppedError, match=r"saved at step 3\..*type: traintime runs resume"
+    ) as raised:
+        loop.run()
+    assert raised.value.exit_code == 143
+
+
+def test_checkpoint_of_an_epochs_last_step_is_validated_after_resuming(tmp_path: Path) -> None:
+    checkpoint, witness = stopped_at(STEPS_PER_EPOCH, tmp_path), Witness()
+    loop = Loop(make_job(tmp_path), [witness], StopRequest())
+    loop.restore(checkpoint)
+    loop.run()
+    assert (witness.starts[0].first_step, witness.starts[0].first_epoch) == (STEPS_PER_EPOCH, 0)
+    assert [record.epoch for record in witness.epochs] == [1, 2, 3, 4]
+
+
+def test_time_between_processes_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = stopped_at(7, tmp_path)
+    # A week passes, and the clock of the next process starts anywhere.
+    monkeypatch.setattr(loop_module, "perf_counter", lambda: 1e6)
+    loop = Loop(replace(make_job(tmp_path), began_at=1e6 - 2.5), [], StopRequest())
+    loop.restore(checkpoint)
+    assert loop.elapsed_s() == pytest.approx(checkpoint.state["elapsed_s"] + 2.5)
+    assert loop._start().resumed_at_s == checkpoint.state["elapsed_s"]
+
+
+@pytest.mark.parametrize("changed", [{"ema": 0.9}, {"model": "mlp"}], ids=str)
+def test_checkpoint_of_another_recipe_is_refused(changed: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint = stopped_at(2, tmp_path)
+    with pytest.raises(RunFolderError, match=r"traintime train '.*recipe\.yaml'"):
+        Loop(make_job(tmp_path, **changed), [], StopRequest()).restore(checkpoint)
