@@ -138,7 +138,7 @@ def _busy(result: Result) -> str:
     )
 
 
-def _banded(result: Result) -> str:
+def _fused(result: Result) -> str:
     rows: list[list[str]] = []
     for batch, seconds in result["seconds"].items():
         native = [v for name, v in seconds.items() if name.startswith("native")]
@@ -148,9 +148,9 @@ def _banded(result: Result) -> str:
             rows.append([batch, name, f"{median(values) * 1e3:.2f}", f"{ratio:.2f}"])
     return "\n\n".join(
         [
-            "## Banded convolutions",
+            "## Fused convolutions",
             "Forward and backward of LeNet on 28×28, in turn in one process; "
-            f"`benchmarks/banded_convolution.py`, n = {len(best)}.",
+            f"`benchmarks/fused_convolution.py`, n = {len(best)}.",
             _table(["", "computed as", "ms, median", "× the best native"], rows),
             _where(result),
         ]
@@ -178,7 +178,7 @@ SECTIONS = {
     "step_overhead": _steps,
     "forecast_check": _forecasts,
     "busy_machine": _busy,
-    "banded_convolution": _banded,
+    "fused_convolution": _fused,
     "optimizer_cost": _optimizers,
 }
 

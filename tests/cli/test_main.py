@@ -66,7 +66,7 @@ def assert_refused(result: Result, *parts: str, exit_code: int = 2) -> None:
         (["accumulate=99", "batch_size=64"], ["cannot be split", "accumulate=64"]),
         (["nothing.yaml"], ["no recipe file 'nothing.yaml'", "ls"]),
         (["lenet"], ["neither key=value nor a YAML file", "model=lenet"]),
-        (["convolution=banded"], ["convolution=native"]),
+        (["convolution=fused"], ["convolution=native"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

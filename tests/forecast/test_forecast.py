@@ -33,7 +33,7 @@ def test_forecast_survives_json():
     forecast = Forecast(
         evidence="measured on this machine",
         assumptions=("quiet",),
-        execution=Execution("cpu", "bf16", "channels_last", banded=True),
+        execution=Execution("cpu", "bf16", "channels_last", fused=True),
         picks=(),
         total_s=second,
         time_to_target_s=None,

@@ -36,7 +36,7 @@ def test_auto_takes_the_fastest_and_says_what_it_beat(profile):
     fixed = [
         forecast(profile, "data=mnist", "model=lenet", f"precision={p}", f"convolution={c}")[0]
         for p in ("fp32", "bf16")
-        for c in ("native", "banded")
+        for c in ("native", "fused")
     ]
     assert plan.step.seconds == pytest.approx(min(other.step.seconds for other in fixed))
     assert any(pick.startswith("precision: ") for pick in answer.picks)
@@ -70,9 +70,9 @@ def test_more_epochs_take_proportionally_longer(profile):
     assert ten.stages_s["train"].median == pytest.approx(10 * one.stages_s["train"].median)
 
 
-def test_banded_convolutions_are_refused_where_there_are_none(profile):
+def test_fused_convolutions_are_refused_where_there_are_none(profile):
     with pytest.raises(InputError, match="convolution=native"):
-        forecast(profile, "data=cifar10", "model=resnet18", "convolution=banded")
+        forecast(profile, "data=cifar10", "model=resnet18", "convolution=fused")
 
 
 def test_the_target_is_unknown_without_earlier_runs(profile):

@@ -8,7 +8,7 @@ from traintime.hardware.execution import Execution
     [
         (Execution(), "cpu, fp32, channels_last"),
         (Execution("cuda:0", "bf16", "contiguous"), "cuda:0, bf16, contiguous"),
-        (Execution(banded=True, compile=True), "cpu, fp32, channels_last, banded, compiled"),
+        (Execution(fused=True, compile=True), "cpu, fp32, channels_last, fused, compiled"),
     ],
 )
 def test_an_execution_lists_its_choices(execution: Execution, shown: str):

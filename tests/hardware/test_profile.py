@@ -115,7 +115,7 @@ def test_the_reference_that_is_shipped_can_be_read_and_has_rates_for_every_kind(
     assert reference.device == "cpu"
     assert {rate.kind for rate in reference.rates} == {
         "convolution",
-        "banded convolution",
+        "fused convolution",
         "matrix product",
         "pooling",
         "normalisation",

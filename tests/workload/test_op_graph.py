@@ -25,7 +25,7 @@ def test_flops_are_those_of_products_alone():
     graph = OpGraph(
         (
             Op("conv", "convolution", 5.0),
-            Op("banded", "banded convolution", 7.0),
+            Op("fused", "fused convolution", 7.0),
             Op("linear", "matrix product", 11.0, work_fixed=1.0),
             Op("relu", "elementwise", 1000.0),
         ),

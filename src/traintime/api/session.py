@@ -77,7 +77,7 @@ class Session:
         keep_freed_memory()
         prepared = prepare(raw, self.job.recipe, self.job.facts)
         torch.manual_seed(self.job.recipe.seed)
-        module = build(self.job.network, banded=self.execution.banded).to(self.execution.device)
+        module = build(self.job.network, fused=self.execution.fused).to(self.execution.device)
         clock = Clock(self.job.recipe, self.forecast)
         recorder = Recorder(self.folder, clock)
         observers = [clock, recorder, *self.listener.observers(self.job.recipe, clock)]

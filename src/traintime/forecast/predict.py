@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from traintime.architecture import Network
-from traintime.architecture.banding import can_be_banded
+from traintime.architecture.fusing import can_be_fused
 from traintime.data.catalogue import SplitSizes
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
@@ -69,14 +69,19 @@ def plan_job(
 
 
 def _refuse_impossible(recipe: Recipe, network: Network, device: str) -> None:
-    if recipe.convolution != "banded":
+    if recipe.convolution != "fused":
         return
     if device != "cpu":
-        raise InputError(f"Banded convolutions are for the CPU, not {device}; type device=cpu")
-    if not can_be_banded(network.layers, network.input_shape):
+        raise InputError(f"Fused convolutions are for the CPU, not {device}; type device=cpu")
+    if recipe.memory_format == "channels_last":
+        raise InputError(
+            "Fused convolutions are computed on contiguous images; leave out "
+            "memory_format, or type memory_format=contiguous"
+        )
+    if not can_be_fused(network.layers, network.input_shape):
         raise InputError(
             f"{network.name} has no convolution, ReLU and 2×2 pooling in a row with few channels "
-            "that could be banded; type convolution=native"
+            "that could be fused; type convolution=native"
         )
 
 
@@ -84,18 +89,18 @@ def _candidates(
     recipe: Recipe, network: Network, device: str, profile: HardwareProfile
 ) -> Iterator[Execution]:
     images = any(
-        op.kind == "convolution" for op in count_operations(network, recipe, banded=False).ops
+        op.kind == "convolution" for op in count_operations(network, recipe, fused=False).ops
     )
     # A guessed rate is no ground to give up precision.
     measured = profile.evidence == "measured on this machine"
     precisions = ("fp32", "bf16") if measured else ("fp32",)
     formats = ("contiguous", "channels_last") if images else ("contiguous",)
-    bandable = device == "cpu" and can_be_banded(network.layers, network.input_shape)
+    fusable = device == "cpu" and can_be_fused(network.layers, network.input_shape)
     for precision in precisions if recipe.precision == "auto" else (recipe.precision,):
         for layout in formats if recipe.memory_format == "auto" else (recipe.memory_format,):
-            if recipe.convolution != "banded":
+            if recipe.convolution != "fused":
                 yield Execution(device, precision, layout, False, recipe.compile)
-            if recipe.convolution != "native" and bandable and layout == "channels_last":
+            if recipe.convolution != "native" and fusable and layout == "contiguous":
                 yield Execution(device, precision, layout, True, recipe.compile)
 
 
@@ -106,7 +111,7 @@ def _plan(
     execution: Execution,
     profile: HardwareProfile,
 ) -> Plan | None:
-    graph = count_operations(network, recipe, banded=execution.banded)
+    graph = count_operations(network, recipe, fused=execution.fused)
     workload = Workload(
         graph=graph,
         batch_size=recipe.batch_size,
@@ -125,7 +130,7 @@ def _explain(recipe: Recipe, best: Plan, plans: Sequence[Plan]) -> Iterator[str]
     choices: tuple[tuple[str, bool, Callable[[Execution], str]], ...] = (
         ("precision", recipe.precision == "auto", lambda e: e.precision),
         ("memory format", recipe.memory_format == "auto", lambda e: e.memory_format),
-        ("convolution", recipe.convolution == "auto", lambda e: "banded" if e.banded else "native"),
+        ("convolution", recipe.convolution == "auto", lambda e: "fused" if e.fused else "native"),
     )
     for name, is_auto, value in choices:
         ours = value(best.execution)

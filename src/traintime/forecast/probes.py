@@ -81,22 +81,16 @@ LAYER_PROBES = (
     Probe((RELU,), (64, 16, 16), "elementwise", 16, BOTH),
     Probe((RELU,), (64, 32, 32), "elementwise", 128, BOTH),
 )
-BANDED_PROBES = (
+FUSED_PROBES = tuple(
     Probe(
-        (Conv2d(1, 6, 5), RELU, MaxPool(2)),
-        (1, 28, 28),
-        "banded convolution",
+        (Conv2d(channels, outputs, 5, padding), RELU, MaxPool(2)),
+        (channels, side, side),
+        "fused convolution",
         256,
-        needs_input_gradient=False,
-    ),
-    Probe((Conv2d(6, 16, 5), RELU, MaxPool(2)), (6, 12, 12), "banded convolution", 256),
-    Probe(
-        (Conv2d(3, 6, 5), RELU, MaxPool(2)),
-        (3, 32, 32),
-        "banded convolution",
-        128,
-        needs_input_gradient=False,
-    ),
+        ("contiguous",),
+        needs_input_gradient=channels > 3,
+    )
+    for channels, outputs, padding, side in ((1, 6, 2, 28), (3, 6, 0, 32), (6, 16, 0, 14))
 )
 
 
@@ -143,7 +137,7 @@ def measure_device(
 
 
 def _jobs(device: str) -> Iterator[tuple[Probe, str, str]]:
-    probes = LAYER_PROBES + (BANDED_PROBES if device == "cpu" else ())
+    probes = LAYER_PROBES + (FUSED_PROBES if device == "cpu" else ())
     for probe in probes:
         for precision in ("fp32", "bf16"):
             for memory_format in probe.formats:
@@ -176,11 +170,11 @@ def _measure(
 def _operation(probe: Probe) -> Op:
     """Return what a forecast would count for the probe's layers."""
     network = Network("probe", probe.shape, 10, probe.layers)
-    graph = count_operations(network, _any_recipe(), banded=probe.kind == "banded convolution")
+    graph = count_operations(network, _any_recipe(), fused=probe.kind == "fused convolution")
     op = next(op for op in graph.ops if op.kind == probe.kind)
     if not probe.needs_input_gradient or op.kind not in (
         "convolution",
-        "banded convolution",
+        "fused convolution",
         "matrix product",
     ):
         return op
@@ -192,7 +186,7 @@ def _training_call(
     probe: Probe, precision: str, memory_format: str, device: str
 ) -> Callable[[], None]:
     network = Network("probe", probe.shape, 10, probe.layers)
-    module: nn.Module = build(network, banded=probe.kind == "banded convolution").to(device)
+    module: nn.Module = build(network, fused=probe.kind == "fused convolution").to(device)
     x = torch.randn(probe.batch_size, *probe.shape, device=device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if len(probe.shape) == 3:
@@ -220,7 +214,7 @@ def _dispatch_cost(device: str, synchronize: Callable[[], object]) -> float:
     layers: tuple[Layer, ...] = (Linear(8, 8), RELU) * 10
     train = _training_call(Probe(layers, (8,), "elementwise", 4), "fp32", "contiguous", device)
     network = Network("probe", (8,), 8, layers)
-    graph = count_operations(network, _any_recipe(), banded=False)
+    graph = count_operations(network, _any_recipe(), fused=False)
     launches = sum(op.launches for op in graph.ops if op.name.startswith(("linear", "relu")))
     return time_calls(train, synchronize=synchronize, budget_s=0.2).median_s / launches
 

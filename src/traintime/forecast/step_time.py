@@ -78,7 +78,7 @@ def _busy_seconds(
 ) -> float | None:
     precision = "fp32" if op.kind in VECTOR_KINDS else execution.precision
     form = f"{precision} {execution.memory_format}" if op.image else precision
-    if op.kind == "banded convolution":
-        form = f"{precision} channels_last"
+    if op.kind == "fused convolution":
+        form = f"{precision} contiguous"
     rate = profile.rate(op.kind, form, op.size_at(batch_size))
     return None if rate is None else op.work(batch_size) / rate

@@ -14,16 +14,16 @@ class Execution:
         device: "cpu" or "cuda:N".
         precision: "fp32", or "bf16" for autocast with fp32 weights.
         memory_format: Of images: "contiguous" (NCHW) or "channels_last" (NHWC).
-        banded: Whether convolutions with few channels are computed as banded matrix products.
+        fused: Whether convolutions with few channels are computed with their ReLU and pooling.
         compile: Whether torch.compile is used.
     """
 
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "channels_last"
-    banded: bool = False
+    fused: bool = False
     compile: bool = False
 
     def __str__(self) -> str:
         parts = [self.device, self.precision, self.memory_format]
-        return ", ".join([*parts, *["banded"] * self.banded, *["compiled"] * self.compile])
+        return ", ".join([*parts, *["fused"] * self.fused, *["compiled"] * self.compile])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from traintime.architecture.banding import is_bandable
+from traintime.architecture.fusing import is_fusable
 from traintime.architecture.layers import (
     Activation,
     BatchNorm,
@@ -22,7 +22,7 @@ from traintime.architecture.layers import (
     Residual,
     Shape,
 )
-from traintime.models.banded import BandedConvReluPool
+from traintime.models.fused import FusedConvReluPool
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def build(network: Network, *, banded: bool = False) -> nn.Sequential:
+def build(network: Network, *, fused: bool = False) -> nn.Sequential:
     """Return the network as a module with freshly drawn weights.
 
     The weights come from torch's global generator in the order of the layers, whichever way the
@@ -41,13 +41,13 @@ def build(network: Network, *, banded: bool = False) -> nn.Sequential:
 
     Args:
         network: The description; maps (B, C, H, W) to (B, num_classes).
-        banded: Compute convolution, ReLU and pooling as one matrix product where that is possible.
+        fused: Compute convolution, ReLU and pooling as one matrix product where that is possible.
     """
     modules: list[nn.Module] = []
     shape: Shape = network.input_shape
     layers = list(network.layers)
     while layers:
-        group = tuple(layers[:3]) if banded and is_bandable(layers[:3], shape) else (layers[0],)
+        group = tuple(layers[:3]) if fused and is_fusable(layers[:3], shape) else (layers[0],)
         modules.append(_fused(group) if len(group) == 3 else _module(group[0]))
         for layer in group:
             shape = layer.output(shape)
@@ -58,7 +58,7 @@ def build(network: Network, *, banded: bool = False) -> nn.Sequential:
 def _fused(group: Sequence[Layer]) -> nn.Module:
     conv = group[0]
     assert isinstance(conv, Conv2d)
-    return BandedConvReluPool(conv)
+    return FusedConvReluPool(conv)
 
 
 def _module(layer: Layer) -> nn.Module:  # noqa: C901 - one line per kind of layer

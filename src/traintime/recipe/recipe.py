@@ -18,7 +18,7 @@ from traintime.errors import InputError
 from traintime.recipe.presets import fill_in
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
-Convolution = Literal["auto", "native", "banded"]
+Convolution = Literal["auto", "native", "fused"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Metric = Literal["accuracy", "loss"]
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
@@ -186,8 +186,8 @@ class Recipe(BaseModel):
     convolution: Annotated[
         Convolution,
         Field(
-            description="native, or banded: convolutions with few channels written as matrix "
-            "products, for CPUs; auto takes the faster."
+            description="native, or fused: convolutions with few channels computed with "
+            "their pooling, for CPUs; auto takes the faster."
         ),
     ] = "auto"
     compile: Annotated[bool, Field(description="Use torch.compile.")] = False

@@ -71,7 +71,7 @@ def machine_details(profile: HardwareProfile) -> RenderableType:
     table.add_column("rate", justify="right")
     table.add_column("spread", justify="right")
     for rate in profile.rates:
-        products = rate.kind in ("convolution", "banded convolution", "matrix product")
+        products = rate.kind in ("convolution", "fused convolution", "matrix product")
         shown = format_rate(rate.per_s) if products else f"{format_count(rate.per_s)}values/s"
         size = " × ".join(f"{side:.0f}" for side in rate.size)
         table.add_row(rate.kind, rate.form, size, shown, f"{rate.spread:.2f} ×")

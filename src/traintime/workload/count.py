@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from traintime.architecture.banding import is_bandable
+from traintime.architecture.fusing import is_fusable
 from traintime.architecture.layers import (
     Activation,
     BatchNorm,
@@ -34,29 +34,29 @@ VALUES_PER_PARAMETER = {"sgd": 9.0, "adam": 17.0, "adamw": 17.0, "muon": 11.0}
 """Values that one update reads and writes per parameter, gradient zeroing included."""
 
 
-def count_operations(network: Network, recipe: Recipe, *, banded: bool) -> OpGraph:
+def count_operations(network: Network, recipe: Recipe, *, fused: bool) -> OpGraph:
     """Return the operations of one training step.
 
     Args:
         network: What is trained.
         recipe: Gives the optimizer and what happens beside it.
-        banded: Whether convolutions with few channels are computed as banded products.
+        fused: Whether convolutions with few channels are computed with their pooling.
     """
     layers = network.layers
     ops = [_input(network, recipe)]
-    ops += _count(layers, network.input_shape, banded=banded, first=True)
+    ops += _count(layers, network.input_shape, fused=fused, first=True)
     classes = float(network.num_classes)
     ops.append(Op("loss", "elementwise", 12 * classes, size=(classes, 1.0), launches=6))
     ops += _optimizer(network, recipe)
     return OpGraph(tuple(ops), network.parameters, OPTIMIZER_SLOTS[recipe.optimizer])
 
 
-def _count(layers: Sequence[Layer], shape: Shape, *, banded: bool, first: bool) -> Iterator[Op]:
+def _count(layers: Sequence[Layer], shape: Shape, *, fused: bool, first: bool) -> Iterator[Op]:
     index = 0
     while index < len(layers):
         group = layers[index : index + 3]
-        if banded and is_bandable(group, shape):
-            yield _banded(group[0], shape, first=first)
+        if fused and is_fusable(group, shape):
+            yield _fused(group[0], shape, first=first)
         else:
             group = group[:1]
             yield from _layer(group[0], shape, first=first)
@@ -87,8 +87,8 @@ def _layer(layer: Layer, shape: Shape, *, first: bool) -> Iterator[Op]:
             size = (values, float(shape[0]))
             yield Op("pooling", "pooling", 2 * values, 0.0, size, 2, values, 0.5, image=True)
         case Residual(body, shortcut):
-            yield from _count(body, shape, banded=False, first=False)
-            yield from _count(shortcut, shape, banded=False, first=False)
+            yield from _count(body, shape, fused=False, first=False)
+            yield from _count(shortcut, shape, fused=False, first=False)
             end = output_shape(body, shape)
             yield _elementwise("residual sum", 6.0 * math.prod(end), end, kept=0.0)
         case _:
@@ -110,19 +110,19 @@ def _convolution(conv: Conv2d, shape: Shape, products: int) -> Op:
     )
 
 
-def _banded(layer: Layer, shape: Shape, *, first: bool) -> Op:
+def _fused(layer: Layer, shape: Shape, *, first: bool) -> Op:
+    """Four kernels with a row and a column of zeros more each, at every second place."""
     assert isinstance(layer, Conv2d)
-    padded_width = shape[2] + 2 * layer.padding
     outputs, height, width = layer.output(shape)
-    inner, outer = layer.kernel * padded_width * shape[0], width * outputs
+    inner, outer = layer.in_channels * (layer.kernel + 1) ** 2, 4 * outputs
     products = 2 if first else 3
     return Op(
-        name=f"banded conv {layer.in_channels}→{outputs}, ReLU, pooling to {height}×{width}",
-        kind="banded convolution",
-        work_per_sample=2.0 * height * inner * outer * products,
+        name=f"conv {layer.in_channels}→{outputs}, ReLU, pooling to {height // 2}×{width // 2}",
+        kind="fused convolution",
+        work_per_sample=2.0 * inner * outer * (height // 2) * (width // 2) * products,
         size=(inner, outer),
-        launches=50,
-        kept_per_sample=float(height * inner + height * outer),
+        launches=40,
+        kept_per_sample=float(math.prod(shape) + outputs * height * width),
         forward_share=1 / products,
         image=True,
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "convolution",
-    "banded convolution",
+    "fused convolution",
     "matrix product",
     "pooling",
     "normalisation",
@@ -17,7 +17,7 @@ Kind = Literal[
 ]
 """Kinds of operation that share a rate. Work is FLOP for the first three, else values moved."""
 
-PRODUCTS: tuple[Kind, ...] = ("convolution", "banded convolution", "matrix product")
+PRODUCTS: tuple[Kind, ...] = ("convolution", "fused convolution", "matrix product")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Banded against native convolutions: the forward and backward of LeNet, side by side.
+"""Fused against native convolutions: the forward and backward of LeNet, side by side.
 
-    python benchmarks/banded_convolution.py
+    python benchmarks/fused_convolution.py
 
 Each round times all variants in turn in one process; ratios are against the fastest native one.
 """
@@ -28,7 +28,7 @@ from traintime.recipe import read_recipe  # noqa: E402
 
 VARIANTS = {
     f"{kind} {precision}": (kind, precision)
-    for kind in ("native contiguous", "native channels_last", "banded channels_last")
+    for kind in ("native contiguous", "native channels_last", "fused channels_last")
     for precision in ("fp32", "bf16")
 }
 
@@ -53,7 +53,7 @@ def _seconds(kind: str, precision: str, batch_size: int) -> float:
     layout = torch.channels_last if "channels_last" in kind else torch.contiguous_format
     recipe = read_recipe(["data=mnist", "model=lenet"])
     network = network_for(recipe, (1, 28, 28), 10)
-    module = build(network, banded=kind.startswith("banded")).to(memory_format=layout)
+    module = build(network, fused=kind.startswith("fused")).to(memory_format=layout)
     images = torch.randn(batch_size, 1, 28, 28).contiguous(memory_format=layout)
     labels = torch.randint(0, 10, (batch_size,))
 
@@ -82,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     results = Path(__file__).parent / "results"
-    parser.add_argument("--out", type=Path, default=results / "banded_convolution.json")
+    parser.add_argument("--out", type=Path, default=results / "fused_convolution.json")
     return parser.parse_args()
 
 
