@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from traintime.api.demo import demo
     from traintime.api.forecast import forecast
     from traintime.api.machine import machine
-    from traintime.api.runs import delete_run, list_runs, resume, show_run
+    from traintime.api.runs import compare_runs, delete_run, list_runs, resume, show_run
     from traintime.api.train import TrainResult, train
     from traintime.clock.eta import Eta
     from traintime.errors import TraintimeError
@@ -31,7 +32,9 @@ _HOMES = {
     "Recipe": "traintime.recipe",
     "TrainResult": "traintime.api.train",
     "TraintimeError": "traintime.errors",
+    "compare_runs": "traintime.api.runs",
     "delete_run": "traintime.api.runs",
+    "demo": "traintime.api.demo",
     "forecast": "traintime.api.forecast",
     "list_runs": "traintime.api.runs",
     "machine": "traintime.api.machine",
@@ -49,7 +52,9 @@ __all__ = [
     "TrainResult",
     "TraintimeError",
     "__version__",
+    "compare_runs",
     "delete_run",
+    "demo",
     "forecast",
     "list_runs",
     "machine",

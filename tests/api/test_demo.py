@@ -48,7 +48,6 @@ def test_without_network_digits_take_the_place_of_mnist_in_one_line(
 def test_demo_is_lenet_on_mnist_to_99_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(fetch, "load_raw", lambda name, say: None)
-    monkeypatch.setattr(demo_module, "machine", lambda device, listener: None)
     monkeypatch.setattr(demo_module, "train", lambda listener, **fields: asked.append(fields))
     demo_module.demo()
     assert asked == [{"data": "mnist", "model": "lenet", "target": "accuracy:0.99"}]

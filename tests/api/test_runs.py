@@ -1,12 +1,19 @@
+import dataclasses
 import json
+import os
+import platform
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 import traintime
 from traintime.api.runs import compare_runs, find_run
 from traintime.errors import InputError, RunFolderError, StoppedError
+from traintime.ledger.database import Ledger
+from traintime.ledger.paths import ledger_path
+from traintime.ledger.run_folder import RunFolder
 from traintime.train.loop import Loop
 
 from .known_machine import QUICK, records
@@ -170,7 +177,7 @@ def test_records_beyond_the_checkpoint_are_replaced(stopped: str) -> None:
         file.write('{"step": 10, "lo')
     eta = json.loads((folder / "eta.jsonl").read_text().splitlines()[-1])
     with (folder / "eta.jsonl").open("a") as file:
-        file.write(json.dumps({**eta, "elapsed_s": eta["elapsed_s"] + 1e-3, "lost": True}) + "\n")
+        file.write(json.dumps({**eta, "elapsed_s": eta["elapsed_s"] + 1e3, "lost": True}) + "\n")
     epoch = {"epoch": 1, "step": 3, "validation_accuracy": 2.0}
     (folder / "epochs.jsonl").write_text(json.dumps(epoch) + "\n")
     traintime.resume(stopped)
@@ -219,3 +226,27 @@ def test_damaged_checkpoints_are_named_with_the_way_out(stopped: str) -> None:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(RunFolderError, match="rm '"):
         traintime.resume(stopped)
+
+
+def test_a_run_whose_process_is_gone_was_interrupted() -> None:
+    result = traintime.train(**QUICK)
+    ledger = Ledger(ledger_path())
+    (row,) = ledger.rows()
+    ledger.put(dataclasses.replace(row, status="running"))
+    folder = RunFolder.open(result.folder)
+    folder.claim()
+    assert [row.status for row in traintime.list_runs()] == ["running"]
+    with pytest.raises(RunFolderError, match="is being trained"):
+        traintime.delete_run(result.run)
+    folder.write_json("process", {**folder.read_json("process"), "began": 0.0})
+    assert [row.status for row in traintime.list_runs()] == ["interrupted"]
+
+
+def test_a_run_that_another_process_trains_is_not_resumed() -> None:
+    result = traintime.train(**QUICK)
+    (result.folder / "result.json").unlink()
+    other = psutil.Process(os.getppid())
+    process = {"pid": other.pid, "host": platform.node(), "began": other.create_time()}
+    RunFolder.open(result.folder).write_json("process", process)
+    with pytest.raises(RunFolderError, match=f"being trained by process {other.pid}"):
+        traintime.resume(result.run)

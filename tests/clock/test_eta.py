@@ -1,9 +1,11 @@
 import json
+import math
 from importlib.resources import files
 
 import pytest
 
 from traintime.api.job import read_job
+from traintime.clock import eta
 from traintime.clock.eta import Clock, remaining
 from traintime.forecast import convergence
 from traintime.forecast.predict import forecast_job, plan_job
@@ -17,6 +19,7 @@ STEPS_PER_EPOCH = 223
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     monkeypatch.setattr(convergence, "_measured", list)
+    monkeypatch.setattr(eta, "UPDATE_SHARE", math.inf)  # every record updates
 
 
 def make_clock(**fields):
@@ -110,3 +113,21 @@ def test_a_reached_target_is_a_fact():
 
 def test_what_is_left_is_never_negative():
     assert remaining(Interval(5.0, 4.0, 6.0), 4.5) == Interval(0.5, 0.0, 1.5)
+
+
+def test_the_clock_takes_a_hundredth_of_the_time_at_most(monkeypatch):
+    monkeypatch.setattr(eta, "UPDATE_SHARE", 0.01)
+    clock = make_clock()
+    now: list[float] = [0.0]
+    updates: list[float] = []
+    monkeypatch.setattr(eta, "perf_counter", lambda: now[0])
+
+    def update(elapsed_s: float) -> None:
+        updates.append(elapsed_s)
+        now[0] += 0.01
+
+    monkeypatch.setattr(clock, "_update", update)
+    for step in range(1, 101):
+        now[0] += 0.1
+        clock.on_steps(window(step, step * 0.1, 0.1))
+    assert len(updates) == pytest.approx(10, abs=1)

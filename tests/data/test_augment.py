@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from traintime.data.augment import cutout, make_augmentation, random_flip, shifted_crop
+from traintime.data.catalogue import check_augmentation, find
 from traintime.errors import InputError
 
 STEPS = {
@@ -119,4 +120,4 @@ def test_a_recipe_s_steps_are_made_in_turn(recipe_with):
 
 def test_a_square_as_large_as_the_image_is_refused(recipe_with):
     with pytest.raises(InputError, match=r"8×8 pixels leaves nothing of digits .*Type cutout=2"):
-        make_augmentation(recipe_with(data="digits", cutout=8))
+        check_augmentation(find("digits"), recipe_with(data="digits", cutout=8))

@@ -33,7 +33,11 @@ def test_an_image_operation_asks_for_the_rate_of_its_memory_format():
 
 
 def test_the_optimizer_is_done_in_fp32_whatever_the_precision():
-    graph = OpGraph((Op("update", "optimizer", work_fixed=1e6, size=(1e5, 1.0), launches=0),), 1, 1)
+    graph = OpGraph(
+        (Op("update", "optimizer", work_fixed=1e6, size=(1e5, 1.0), launches=0, precision="fp32"),),
+        1,
+        1,
+    )
     bf16 = Execution("cpu", "bf16", "channels_last")
     step = predict_step(graph, 1, bf16, profile(Rate("optimizer", "fp32", (1e5, 1.0), 1e9, 1)))
     assert step is not None

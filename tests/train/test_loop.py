@@ -123,11 +123,12 @@ def test_each_epoch_sees_every_sample_once_in_an_order_of_its_own(tmp_path: Path
 
 
 def test_average_follows_the_weights_by_its_decay(tmp_path: Path) -> None:
-    loop = Loop(make_job(tmp_path, **EXACT, ema=0.75), [], StopRequest())
+    loop = Loop(make_job(tmp_path, **EXACT, ema=0.2), [], StopRequest())
     expected = loop.parameters.values.clone()
-    for position in range(3):
+    for position, decay in enumerate((1 / 10, 2 / 11, 0.2)):  # young, it follows more closely
         loop._step(position)
-        expected = 0.75 * expected + 0.25 * loop.parameters.values
+        loop.progress.step += 1
+        expected = decay * expected + (1 - decay) * loop.parameters.values
     assert loop.average is not None
     assert torch.allclose(loop.average, expected, atol=1e-6)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from traintime.api.job import read_job
 from traintime.api.listener import Listener
-from traintime.api.machine import machine
 from traintime.api.train import TrainResult, require_torch, train
 from traintime.data.catalogue import DATA_SETS
 from traintime.errors import DataUnavailableError
@@ -21,13 +19,14 @@ def demo(*, listener: Listener | None = None) -> TrainResult:
     require_torch()
     listener = listener or Listener()
     fields = DEMO if _mnist_can_be_had(listener) else WITHOUT_NETWORK
-    machine(read_job(None, fields).recipe.device, listener=listener)
     return train(listener=listener, **fields)
 
 
 def _mnist_can_be_had(listener: Listener) -> bool:
-    from traintime.data.fetch import load_raw
+    from traintime.data.fetch import check_cached, load_raw
 
+    if check_cached("mnist"):
+        return True
     try:
         load_raw("mnist", listener.say)
     except DataUnavailableError:

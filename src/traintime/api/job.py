@@ -11,7 +11,7 @@ from typing import Any
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.architecture import Network, network_for
-from traintime.data.catalogue import DataFacts, SplitSizes, find, split_sizes
+from traintime.data.catalogue import DataFacts, SplitSizes, check_augmentation, find, split_sizes
 from traintime.errors import InputError
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import forecast_job, plan_job
@@ -55,6 +55,7 @@ def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
     facts = find(recipe.data)
     recipe = recipe.model_copy(update={"data": facts.name})
     network = network_for(recipe, facts.shape, facts.num_classes)
+    check_augmentation(facts, recipe)
     sizes = split_sizes(facts, recipe)
     _refuse_lonely_samples(recipe, sizes.train)
     return KnownJob(recipe, facts, network, sizes)
@@ -63,12 +64,12 @@ def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
 def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
     """Batch normalisation has no variance to divide by in a micro-batch of one sample."""
     last = train % recipe.batch_size or recipe.batch_size
-    smallest = min(last, recipe.batch_size) // recipe.accumulate
+    smallest = last // min(recipe.accumulate, last)
     if recipe.batch_norm and smallest < 2:
         raise InputError(
-            f"{train:,} samples in batches of {recipe.batch_size} leave a micro-batch of "
-            f"{smallest} sample(s), and batch normalisation needs two. "
-            f"Type train_samples={train - last}, another batch_size, or batch_norm=false"
+            f"{train:,} samples in batches of {recipe.batch_size} and {recipe.accumulate} parts "
+            "leave a micro-batch of one sample, and batch normalisation needs two. "
+            "Type another batch_size, accumulate=1, or batch_norm=false"
         )
 
 

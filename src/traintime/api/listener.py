@@ -26,7 +26,7 @@ class Listener:
         """Called once the forecast is made, before anything is trained."""
 
     def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
-        """Return who follows the training; the clock is up to date whenever they are called."""
+        """Return who follows the training; the clock is called before each of them."""
         return []
 
     def on_testing(self, samples: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -39,7 +40,7 @@ def machine(
     """
     listener = listener or Listener()
     found = detect_machine(cache_folder())
-    chosen = choose_device(device, _as_torch_sees(found, device))
+    chosen = usable_device(device, found)
     path = _profile_path(found, chosen)
     has_torch = find_spec("torch") is not None
     if measure and not has_torch:
@@ -54,11 +55,23 @@ def machine(
     return profile
 
 
-def _as_torch_sees(found: Machine, device: str) -> Machine:
+def usable_device(asked: str, found: Machine) -> str:
+    """Return "cpu" or "cuda:N" for what is asked for, if machine and torch can give it.
+
+    Raises:
+        InputError: They cannot.
+    """
+    return choose_device(asked, _as_torch_sees(found, asked))
+
+
+def _as_torch_sees(found: Machine, asked: str) -> Machine:
     """Return the machine without the GPUs that the installed torch was not built for."""
-    if not found.gpus or not (installed_version("torch") or "").endswith("+cpu"):
+    installed = installed_version("torch")
+    if installed is None and not asked.startswith("cuda"):
+        return dataclasses.replace(found, gpus=())  # specifications of GPUs are not enough yet
+    if not found.gpus or not (installed or "").endswith("+cpu"):
         return found
-    if device.startswith("cuda"):
+    if asked.startswith("cuda"):
         raise InputError(
             f"This machine has {found.gpus[0].name}, but the installed torch is built for CPUs "
             "alone. Install torch for your driver, or type device=cpu"
@@ -88,7 +101,7 @@ def _guess(found: Machine, device: str) -> HardwareProfile:
     if device != "cpu":
         raise InputError(
             f"Nothing was measured on {device} yet, and its specifications alone are not enough. "
-            "Type: pip install 'traintime[train]' && traintime machine"
+            "Type: pip install 'traintime[train]' && traintime machine; or device=cpu"
         )
     text = files("traintime.hardware").joinpath("reference_cpu.json").read_text("utf-8")
     return HardwareProfile.from_json(json.loads(text)).scaled_to(found)
@@ -97,7 +110,7 @@ def _guess(found: Machine, device: str) -> HardwareProfile:
 def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile:
     listener.on_measuring("importing torch", 0.0)
     share_processor()
-    import_s = _import_torch()
+    import_s = _import_torch(device)
     from traintime.forecast.probes import measure_device
     from traintime.hardware.allocator import keep_freed_memory
 
@@ -109,10 +122,19 @@ def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile
     return profile
 
 
-def _import_torch() -> float:
-    """Import torch and return how long that takes; a typical figure if it was loaded before."""
-    if "torch" in sys.modules:
-        return 1.2
+def _import_torch(device: str) -> float:
+    """Start torch up on a device and return how long that takes, in a process of its own.
+
+    Raises:
+        InputError: The installed torch cannot use the device.
+    """
+    command = [sys.executable, "-c", f"import torch; torch.zeros(1, device={device!r})"]
     began = perf_counter()
-    __import__("torch")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(
+            f"The installed torch cannot use {device} ({reason}). Install torch for your driver, "
+            "or type device=cpu"
+        )
     return perf_counter() - began

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from traintime.clock.eta import Clock
+from traintime.clock.eta import Clock, Eta
 from traintime.ledger.run_folder import RecordFile, RunFolder
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 
@@ -14,11 +14,12 @@ class Recorder(Observer):
 
     Args:
         folder: Where to.
-        clock: Whose ETA is kept; up to date when this observer is called.
+        clock: Whose ETA is kept; called before this observer is.
     """
 
     def __init__(self, folder: RunFolder, clock: Clock) -> None:
         self._folder, self._clock = folder, clock
+        self._last_eta: Eta | None = None
         self._files: dict[str, RecordFile] = {}
 
     def on_start(self, start: Start) -> None:
@@ -49,4 +50,7 @@ class Recorder(Observer):
             file.close()
 
     def _add_eta(self) -> None:
-        self._files["eta"].add(dataclasses.asdict(self._clock.eta))
+        eta = self._clock.eta
+        if eta is not self._last_eta:  # the clock does not work it out anew each time
+            self._last_eta = eta
+            self._files["eta"].add(dataclasses.asdict(eta))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -9,10 +10,11 @@ from typing import Any
 
 from traintime.api.job import read_job
 from traintime.api.listener import Listener
+from traintime.api.machine import usable_device
 from traintime.api.train import TrainResult, require_torch, run_job
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast
-from traintime.hardware.machine import choose_device, detect_machine
+from traintime.hardware.machine import detect_machine
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
@@ -23,8 +25,17 @@ LATEST = "latest"
 
 
 def list_runs() -> list[LedgerRow]:
-    """Return every run in the ledger, the newest first."""
-    return Ledger(ledger_path()).rows()
+    """Return every run in the ledger, the newest first.
+
+    A run that says it is running, and whose process is gone, was interrupted.
+    """
+    return [_as_it_is(row) for row in Ledger(ledger_path()).rows()]
+
+
+def _as_it_is(row: LedgerRow) -> LedgerRow:
+    if row.status == "running" and not RunFolder(Path(row.folder)).is_running:
+        return dataclasses.replace(row, status="interrupted")
+    return row
 
 
 def find_run(name: str) -> RunFolder:
@@ -105,7 +116,7 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
 
 def _check_device(device: str, folder: RunFolder) -> None:
     try:
-        choose_device(device, detect_machine(folder.path))
+        usable_device(device, detect_machine(folder.path))
     except InputError:
         raise RunFolderError(
             f"The run '{folder.name}' was made on {device}, which this machine does not have. "
@@ -139,13 +150,17 @@ def delete_run(name: str) -> str:
     """Remove a run's folder and forget it; return its name.
 
     Raises:
-        RunFolderError: There is no such run.
+        RunFolderError: There is no such run, or it is being trained.
     """
     gone = _row_without_folder(name)
     if gone:
         Ledger(ledger_path()).delete(gone.name)
         return gone.name
     folder = find_run(name)
+    if folder.is_running:
+        raise RunFolderError(
+            f"The run '{folder.name}' is being trained. Stop it first, with Ctrl-C where it runs"
+        )
     folder.delete()
     Ledger(ledger_path()).delete(folder.name)
     return folder.name

@@ -18,7 +18,7 @@ from torch import nn
 from traintime.api.job import KnownJob
 from traintime.api.listener import Listener
 from traintime.api.recorder import Recorder
-from traintime.api.train import TrainResult
+from traintime.api.train import TrainResult, write_report
 from traintime.clock.eta import Clock
 from traintime.data.augment import make_augmentation
 from traintime.data.catalogue import DataFacts
@@ -30,7 +30,7 @@ from traintime.evaluate.predict import Predictions, predict
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import VALIDATION_BATCH
 from traintime.hardware.allocator import keep_freed_memory
-from traintime.ledger.atomic import write_atomically, write_bytes_atomically
+from traintime.ledger.atomic import write_atomically
 from traintime.ledger.run_folder import RunFolder
 from traintime.models.build import build
 from traintime.train.checkpoints import load_latest
@@ -75,6 +75,8 @@ class Session:
             resume: Go on from the latest checkpoint, or from the start if there was none yet.
         """
         keep_freed_memory()
+        if self.execution.device != "cpu":
+            torch.cuda.reset_peak_memory_stats(self.execution.device)
         prepared = prepare(raw, self.job.recipe, self.job.facts)
         torch.manual_seed(self.job.recipe.seed)
         module = build(self.job.network, fused=self.execution.fused).to(self.execution.device)
@@ -191,10 +193,7 @@ class Session:
         environment = self.folder.read_json("environment")
         self.folder.write_json("environment", {**environment, "data_source": source})
         self.folder.write_json("result", {**values, "wrong": mistakes})
-        from traintime.report.html import render_report  # templates are not needed before the end
-
-        page = render_report(self.folder.path)
-        write_bytes_atomically(result.report, page.encode())
+        write_report(self.folder)
 
 
 def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:

@@ -21,6 +21,7 @@ from traintime.errors import DivergedError, MissingExtraError, StoppedError
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
 from traintime.hardware.threads import share_processor
+from traintime.ledger.atomic import write_bytes_atomically
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
@@ -129,6 +130,7 @@ def run_job(
     resume: bool = False,
 ) -> TrainResult:
     """Train in a run folder, new or resumed, and enter the outcome in the ledger."""
+    folder.claim()
     ledger = Ledger(ledger_path())
     ledger.put(dataclasses.replace(row, status="running"))
     listener.on_forecast(job.recipe, forecast, folder.path)
@@ -142,13 +144,17 @@ def run_job(
         result = Session(job, forecast, folder, listener, began_at).run(raw, resume=resume)
     except StoppedError:
         ledger.put(dataclasses.replace(row, status="stopped"))
+        write_report(folder)
         raise
     except DivergedError:
         ledger.put(dataclasses.replace(row, status="diverged"))
+        write_report(folder)
         raise
     except BaseException:
         ledger.put(dataclasses.replace(row, status="failed"))
         raise
+    finally:
+        folder.release()
     step_s = result.step_time_s["median"] if result.step_time_s else None
     ledger.put(
         dataclasses.replace(
@@ -160,6 +166,15 @@ def run_job(
         )
     )
     return result
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Draw what is known of a run, finished or not, and return where."""
+    from traintime.report.html import render_report  # templates are not needed before the end
+
+    path = folder.path / "report.html"
+    write_bytes_atomically(path, render_report(folder.path).encode())
+    return path
 
 
 def _load_raw(name: str, listener: Listener) -> Any:

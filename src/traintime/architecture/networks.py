@@ -62,7 +62,8 @@ def _mlp(recipe: Recipe, input_shape: Shape, num_classes: int) -> tuple[Layer, .
     layers: list[Layer] = [Flatten()]
     (features,) = Flatten().output(input_shape)
     for width in recipe.hidden:
-        layers += [Linear(features, width), Activation(recipe.activation), *_dropout(recipe)]
+        layers += [Linear(features, width), *_norm(recipe, width)]
+        layers += [Activation(recipe.activation), *_dropout(recipe)]
         features = width
     return (*layers, Linear(features, num_classes))
 

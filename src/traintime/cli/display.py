@@ -87,7 +87,6 @@ class LiveProgress(Observer):
 
     def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
         self._recipe, self._clock = recipe, clock
-        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._total_steps = 1
         self._step: StepRecord | None = None

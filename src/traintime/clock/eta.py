@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from traintime.forecast.convergence import Curve, expected_curve, extrapolated_curve
 from traintime.forecast.forecast import Forecast, mixture
 from traintime.recipe import Recipe
+from traintime.recipe.recipe import Metric
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval
 
@@ -26,6 +28,8 @@ DRIFT_SHARE = 0.5
 """Of the spread between windows, how much of it may last for the rest of the run."""
 LEAST_GAIN = 0.05
 """Weight of the newest window at least, so that a lasting change of speed is followed."""
+UPDATE_SHARE = 0.01
+"""Of a run's time, at most, that is spent on working the ETA out anew."""
 STAGE_SIGMA = 0.3
 """Of the logarithm of the short stages that are still to come: validation and test."""
 
@@ -68,10 +72,13 @@ class Clock(Observer):
         self._windows = 0
         self._validate_s = forecast.stages_s["validate"].median / recipe.epochs
         self._done = 0.0
+        self._validated = 0
+        self._next_update = 0.0
 
     def on_start(self, start: Start) -> None:
         """Take over what earlier processes did: time goes on, steps not run here do not count."""
         self._done = start.first_step / start.steps_per_epoch
+        self._validated = start.first_epoch
         self._update(start.elapsed_s)
 
     def on_steps(self, record: StepRecord) -> None:
@@ -80,23 +87,33 @@ class Clock(Observer):
         self._done = record.epoch
         if self._windows > 1:  # the first holds the warm-up
             self._learn_step_time(record.step_time_s)
-        self._update(record.elapsed_s)
+        began = perf_counter()
+        if began >= self._next_update:
+            self._update(record.elapsed_s)
+            ended = perf_counter()
+            self._next_update = ended + (ended - began) / UPDATE_SHARE
 
     def recall(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Take up the validations of earlier processes on this run, from their epoch records."""
         goal = self.recipe.goal
         if goal:
             self._seen = [float(record[f"validation_{goal.metric}"]) for record in epochs]
+            self._fit_curve(goal.metric)
+
+    def _fit_curve(self, metric: Metric) -> None:
+        """Draw the curve through what was seen, where no earlier run tells what to expect."""
+        if expected_curve(self.recipe, metric) is None:
+            self._curve = extrapolated_curve(self._seen, metric, self.recipe.epochs)
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Learn from a validation."""
         self._done = float(record.epoch)
+        self._validated = record.epoch
         goal = self.recipe.goal
         if goal:
             accuracy, loss = record.validation_accuracy, record.validation_loss
             self._seen.append(accuracy if goal.metric == "accuracy" else loss)
-            if expected_curve(self.recipe, goal.metric) is None:
-                self._curve = extrapolated_curve(self._seen, goal.metric, self.recipe.epochs)
+            self._fit_curve(goal.metric)
         self._update(record.elapsed_s)
 
     def _learn_step_time(self, step_time_s: float) -> None:
@@ -134,7 +151,7 @@ class Clock(Observer):
         """Return when an epoch, its validation and what follows will be done."""
         left = max(0.0, epoch - self._done)
         train_s = left * self.forecast.steps_per_epoch * math.exp(self._log_step_s)
-        stages_s = math.ceil(left) * self._validate_s + afterwards_s
+        stages_s = max(0, epoch - self._validated) * self._validate_s + afterwards_s
         seconds = train_s + stages_s
         if seconds <= 0:
             return Interval(elapsed_s, elapsed_s, elapsed_s)

@@ -12,8 +12,6 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from traintime.data.catalogue import find
-from traintime.errors import InputError
 from traintime.recipe import Recipe
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -23,11 +21,7 @@ def make_augmentation(recipe: Recipe) -> Augmentation | None:
     """Return the augmentation that a recipe asks for, or None if it asks for none.
 
     It is meant for normalised images, where the 0 of `cutout` is the mean.
-
-    Raises:
-        InputError: The square to cut out leaves nothing of an image.
     """
-    _check_cutout(recipe)
     steps: list[Augmentation] = []
     if recipe.crop:
         steps.append(partial(shifted_crop, pixels=recipe.crop))
@@ -36,16 +30,6 @@ def make_augmentation(recipe: Recipe) -> Augmentation | None:
     if recipe.cutout:
         steps.append(partial(cutout, size=recipe.cutout))
     return partial(_in_turn, steps=tuple(steps)) if steps else None
-
-
-def _check_cutout(recipe: Recipe) -> None:
-    facts = find(recipe.data)
-    shortest = min(facts.shape[1:])
-    if recipe.cutout >= shortest:
-        raise InputError(
-            f"Cutting out {recipe.cutout}×{recipe.cutout} pixels leaves nothing of {facts.title} "
-            f"images, which are {facts.shape[1]}×{facts.shape[2]}. Type cutout={shortest // 4}"
-        )
 
 
 def _in_turn(images: Tensor, generator: Generator, steps: tuple[Augmentation, ...]) -> Tensor:

@@ -149,6 +149,20 @@ def _folded(name: str) -> str:
     return name.casefold().translate(str.maketrans("", "", "-_ "))
 
 
+def check_augmentation(facts: DataFacts, recipe: Recipe) -> None:
+    """Refuse an augmentation that leaves nothing of an image.
+
+    Raises:
+        InputError: The square to cut out is as large as the image.
+    """
+    shortest = min(facts.shape[1:])
+    if recipe.cutout >= shortest:
+        raise InputError(
+            f"Cutting out {recipe.cutout}×{recipe.cutout} pixels leaves nothing of {facts.title} "
+            f"images, which are {facts.shape[1]}×{facts.shape[2]}. Type cutout={shortest // 4}"
+        )
+
+
 def split_sizes(facts: DataFacts, recipe: Recipe) -> SplitSizes:
     """Return the exact sizes that the split of a data set will have.
 

@@ -18,12 +18,16 @@ from importlib.resources import files
 from statistics import NormalDist
 from typing import Any
 
+from traintime.data.catalogue import find
 from traintime.recipe import Recipe, Target
 
 PERSISTENT_SHARE = 0.7
 """Share of a run's deviation, in variance, that stays with it."""
 LEAST_SIGMA = 0.04
 """Of the logarithm of the error: the noise of judging a few thousand samples."""
+CHANGE_SIGMA = 0.12
+"""What each field that was changed since adds to it."""
+DATA_EXPONENT, STEPS_EXPONENT = 0.35, 0.5
 NODES = 41
 """Points that the persistent deviation is integrated over."""
 
@@ -135,16 +139,29 @@ def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
         for field, value in measured["recipe"].items()
         if field not in ("epochs", "seed", "target") and _differs(getattr(recipe, field), value)
     ]
-    stretch = math.log(recipe.epochs / measured["recipe"]["epochs"])
-    widening = 0.12 * len(changed) + 0.35 * abs(stretch)
+    shift, stretch = _shift(measured, recipe)
+    widening = CHANGE_SIGMA * len(changed) + 0.35 * abs(stretch) + 0.5 * shift
     source = f"{len(runs)} runs of the preset, {measured['recipe']['epochs']} epochs"
     if changed:
         source += f"; changed since: {', '.join(changed)}"
     return Curve(
-        tuple(_resampled(means, recipe.epochs)),
+        tuple(mean + shift for mean in _resampled(means, recipe.epochs)),
         tuple(math.hypot(s, widening) for s in _resampled(sigmas, recipe.epochs)),
         source,
     )
+
+
+def _shift(measured: dict[str, Any], recipe: Recipe) -> tuple[float, float]:
+    """Return how much larger the logarithm of the error gets, and of the ratio of the lengths.
+
+    Errors fall as a power of the data, and of the steps while these are few; the exponents are of
+    the size that Hestness et al. 2017 ("Deep Learning Scaling is Predictable, Empirically") report.
+    """
+    stretch = math.log(recipe.epochs / measured["recipe"]["epochs"])
+    fewer = 0.0
+    if recipe.train_samples:
+        fewer = max(0.0, math.log(find(recipe.data).train_samples / recipe.train_samples))
+    return DATA_EXPONENT * fewer + STEPS_EXPONENT * max(0.0, -stretch), stretch
 
 
 def _differs(ours: Any, theirs: Any) -> bool:

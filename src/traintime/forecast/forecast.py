@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+from traintime.errors import InputError
 from traintime.hardware.execution import Execution
 from traintime.units import Interval
 
@@ -72,7 +73,21 @@ class Forecast:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Forecast:
-        """Return the forecast that `to_json` described."""
+        """Return the forecast that `to_json` described.
+
+        Raises:
+            InputError: Something is missing or of another kind.
+        """
+        try:
+            return cls._from_plain(values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(
+                f"The forecast on disk cannot be read ({error}); it was made by another version, "
+                "or is damaged. Train the recipe anew: traintime train RUN/recipe.yaml"
+            ) from None
+
+    @classmethod
+    def _from_plain(cls, values: Mapping[str, Any]) -> Forecast:
         plain = {key: value for key, value in values.items() if key != "bound_by"}
         for key in ("total_s", "time_to_end_s", "step_time_s", "peak_memory_bytes"):
             plain[key] = Interval(**plain[key])
@@ -96,6 +111,8 @@ def mixture(parts: Sequence[tuple[float, Interval]], level: float = 0.8) -> Inte
     total = sum(weight for weight, _ in parts)
     points: list[tuple[float, float]] = []
     for weight, interval in parts:
+        if weight < NEGLIGIBLE * total:
+            continue
         up = Interval.lognormal(interval.median, interval.sigma)
         for node in range(_NODES):
             z = normal.inv_cdf((node + 0.5) / _NODES)
@@ -110,6 +127,7 @@ def mixture(parts: Sequence[tuple[float, Interval]], level: float = 0.8) -> Inte
     )
 
 
+NEGLIGIBLE = 1e-6
 _NODES = 81
 _Z80 = NormalDist().inv_cdf(0.9)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from traintime.hardware.execution import Execution
 from traintime.workload.op_graph import Workload
 
-FRAMEWORK_BYTES = {"cpu": 330 * 2**20, "cuda": 500 * 2**20}
-"""A Python process with torch loaded and warmed up, or a CUDA context."""
+FRAMEWORK_BYTES = {"cpu": 330 * 2**20, "cuda": 0}
+"""A Python process with torch loaded and warmed up; a CUDA context is not counted on the GPU."""
 WORKSPACE_SHARE = 0.35
 """Scratch space and gradients of activations, relative to what the forward keeps."""
 

@@ -206,10 +206,10 @@ def _stages(
 
     reading_s = work.resident_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
     compile_s = COMPILE_S if plan.execution.compile else 0.0
-    train_s = plan.step.seconds * work.steps_per_epoch * work.epochs
+    train_s = plan.step.seconds * work.steps_per_epoch * work.epochs + compile_s
     validate_s = judge(work.validation_samples) * work.epochs
     evaluate_s = judge(work.test_samples) + FINISH_S
-    prepare_s = startup_s + SETUP_S + reading_s + compile_s
+    prepare_s = startup_s + SETUP_S + reading_s
     return {
         "prepare": Interval.lognormal(prepare_s, STAGE_SIGMA),
         "train": Interval.lognormal(train_s, sigma),
@@ -262,6 +262,8 @@ def _assumptions(
     else:
         yield f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
     yield "the data set is in the cache; fetching it the first time is not counted"
+    if recipe.patience:
+        yield "early stopping is not foreseen: the run may end before its last epoch"
     if recipe.compile:
         yield f"torch.compile takes {COMPILE_S:.0f} s and leaves a step as fast as it was"
     if recipe.goal and curve:

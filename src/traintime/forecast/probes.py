@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from platform import python_version
 
 import torch
@@ -34,6 +35,8 @@ from traintime.workload.count import count_operations
 from traintime.workload.op_graph import Kind, Op
 
 PROBE_BATCH = 64
+MOST_SAMPLES = 16_384
+BUSY_OVER_DISPATCH = 10
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -112,7 +115,7 @@ def measure_device(
         progress: Told what is measured and the share that is done.
         budget_s: Seconds for all probes; each has an equal part of it, and at least two calls.
     """
-    synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
+    synchronize = _synchronizer(device)
     dispatch_s = _dispatch_cost(device, synchronize)
     jobs = list(_jobs(device))
     rates: list[Rate] = []
@@ -153,9 +156,15 @@ def _measure(
     budget_s: float,
 ) -> Rate:
     op = _operation(probe)
-    train = _training_call(probe, precision, memory_format, device)
-    synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
-    timing = time_calls(train, synchronize=synchronize, budget_s=budget_s / 2, most_calls=50)
+    synchronize = _synchronizer(device)
+    while True:
+        train = _training_call(probe, precision, memory_format, device)
+        timing = time_calls(train, synchronize=synchronize, budget_s=budget_s / 2, most_calls=50)
+        # A GPU needs more to chew on, or all that is timed is dispatch.
+        hidden = timing.median_s < BUSY_OVER_DISPATCH * op.launches * dispatch_s
+        if device == "cpu" or not hidden or probe.batch_size >= MOST_SAMPLES:
+            break
+        probe = replace(probe, batch_size=4 * probe.batch_size)
     busy_s = max(timing.median_s - op.launches * dispatch_s, timing.median_s / 4)
     form = f"{precision} {memory_format}" if op.image else precision
     return Rate(
@@ -244,5 +253,6 @@ def _any_recipe() -> Recipe:
     return read_recipe(["data=mnist", "model=mlp", "optimizer=sgd"])
 
 
-def _nothing() -> None:
-    """The CPU is done when the call returns."""
+def _synchronizer(device: str) -> Callable[[], object]:
+    """Return what waits for a device; the CPU is done when a call returns."""
+    return partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None

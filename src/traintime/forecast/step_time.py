@@ -9,9 +9,6 @@ from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
 from traintime.workload.op_graph import Op, OpGraph
 
-VECTOR_KINDS = ("optimizer",)
-"""Done in fp32 whatever the precision of the forward."""
-
 
 @dataclass(frozen=True)
 class OpTime:
@@ -67,6 +64,8 @@ def predict_inference(
     batches = -(-samples // batch_size)
     seconds = 0.0
     for op in graph.ops:
+        if not op.forward_share:
+            continue
         busy_s = _busy_seconds(op, batch_size, execution, profile) or 0.0
         seconds += busy_s * op.forward_share * samples / batch_size
         seconds += batches * op.launches / 3 * profile.dispatch_s
@@ -76,7 +75,7 @@ def predict_inference(
 def _busy_seconds(
     op: Op, batch_size: int, execution: Execution, profile: HardwareProfile
 ) -> float | None:
-    precision = "fp32" if op.kind in VECTOR_KINDS else execution.precision
+    precision = op.precision or execution.precision
     form = f"{precision} {execution.memory_format}" if op.image else precision
     if op.kind == "fused convolution":
         form = f"{precision} contiguous"

@@ -157,6 +157,8 @@ def _visible(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return tuple(gpus)
+    if wanted.startswith(("GPU-", "MIG-")):  # by identity: how many is all that is needed here
+        return tuple(gpus[: len(wanted.split(","))])
     numbers = [int(word) if word.strip().isdigit() else -1 for word in wanted.split(",")]
     known = list(itertools.takewhile(lambda number: 0 <= number < len(gpus), numbers))
     return tuple(gpus[number] for number in known)

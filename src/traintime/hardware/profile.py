@@ -66,7 +66,7 @@ class HardwareProfile:
         """Return FLOP/s or byte/s of an operation, or None if its kind was never measured so.
 
         Between the measured sizes the logarithm of the rate is interpolated, each point weighted by
-        the inverse square of its distance (Shepard 1968); beyond them the nearest points hold.
+        the inverse square of its distance (Shepard 1968); far beyond them their mean holds.
         """
         points = self._by_kind.get((kind, form))
         if not points:

@@ -1,4 +1,4 @@
-"""The one timer: every duration that traintime measures on a device comes from here."""
+"""The one timer of operations on a device: warmed up, synchronised, with its spread."""
 
 from __future__ import annotations
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from traintime.errors import RunFolderError
@@ -93,6 +95,41 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run has come to its end."""
         return (self.path / "result.json").is_file()
+
+    def claim(self) -> None:
+        """Note this process as the one that is at work on the run, in process.json.
+
+        Raises:
+            RunFolderError: Another one is.
+        """
+        owner = self._living_owner()
+        if owner not in (None, os.getpid()):
+            raise RunFolderError(
+                f"The run '{self.name}' is being trained by process {owner} on this machine. "
+                f"Wait for it, or stop it first: kill {owner}"
+            )
+        began = psutil.Process().create_time()
+        process = {"pid": os.getpid(), "host": platform.node(), "began": began}
+        self.write_json("process", process)
+
+    def release(self) -> None:
+        """Take back what `claim` noted."""
+        (self.path / "process.json").unlink(missing_ok=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process of this machine is at work on the run."""
+        return self._living_owner() is not None
+
+    def _living_owner(self) -> int | None:
+        """Return the process at work; a number that was given to another one since is none."""
+        try:
+            noted = self.read_json("process")
+            process = psutil.Process(int(noted["pid"]))
+            is_same = abs(process.create_time() - float(noted["began"])) < 1
+        except (RunFolderError, KeyError, TypeError, ValueError, psutil.Error):
+            return None
+        return process.pid if is_same and noted.get("host") == platform.node() else None
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write `name`.json whole."""

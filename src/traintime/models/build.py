@@ -41,7 +41,7 @@ def build(network: Network, *, fused: bool = False) -> nn.Sequential:
 
     Args:
         network: The description; maps (B, C, H, W) to (B, num_classes).
-        fused: Compute convolution, ReLU and pooling as one matrix product where that is possible.
+        fused: Compute convolution, ReLU and pooling as one strided convolution where possible.
     """
     modules: list[nn.Module] = []
     shape: Shape = network.input_shape
@@ -68,7 +68,7 @@ def _module(layer: Layer) -> nn.Module:  # noqa: C901 - one line per kind of lay
         case Linear(inputs, outputs):
             return nn.Linear(inputs, outputs)
         case BatchNorm(channels):
-            return nn.BatchNorm2d(channels)
+            return _BatchNorm(channels)
         case Activation(function):
             return ACTIVATIONS[function]()
         case Dropout(share):
@@ -83,6 +83,13 @@ def _module(layer: Layer) -> nn.Module:  # noqa: C901 - one line per kind of lay
             return nn.Flatten()
         case Residual(body, shortcut):
             return _Residual(body, shortcut)
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """Normalises images (B, C, H, W) and features (B, C) alike."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
+        assert input.ndim in (2, 4)
 
 
 class _GlobalMaxPool(nn.Module):

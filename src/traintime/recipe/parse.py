@@ -83,7 +83,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"There is no recipe file '{path}'; check the path with: ls") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"'{path}' cannot be read as YAML ({reason}); mend it first") from None
+        raise InputError(
+            f"'{path}' cannot be read as YAML ({reason}). Lines look like: data: mnist"
+        ) from None
     if not isinstance(loaded, dict):
         raise InputError(f"'{path}' holds no 'key: value' lines; write for example data: mnist")
     return {str(key): value for key, value in loaded.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]

@@ -92,15 +92,18 @@ class Recipe(BaseModel):
         tuple[int, ...], Field(description="Widths of the hidden layers of an mlp.")
     ] = (128,)
     activation: Annotated[Activation, Field(description="Non-linearity of the network.")] = "relu"
-    batch_norm: Annotated[bool, Field(description="Batch normalisation after convolutions.")] = (
-        False
-    )
+    batch_norm: Annotated[
+        bool,
+        Field(description="Batch normalisation of convolutions, and of an mlp's hidden layers."),
+    ] = False
     dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout before the last layers.")] = (
         0.0
     )
 
     # Length and target
-    epochs: Annotated[int, Field(ge=1, description="Passes over the training part, at most.")]
+    epochs: Annotated[
+        int, Field(ge=1, le=10_000, description="Passes over the training part, at most.")
+    ]
     batch_size: Annotated[int, Field(description="Samples per optimizer step.")]
     accumulate: Annotated[
         int, Field(ge=1, description="Micro-batches that a batch is split into, to save memory.")
@@ -194,7 +197,10 @@ class Recipe(BaseModel):
 
     # Records
     checkpoint_every_s: Annotated[
-        float, Field(ge=0, description="Least seconds between two checkpoints; 0 saves each step.")
+        float,
+        Field(
+            ge=0, description="Least seconds between two checkpoints; 0 saves a few times a second."
+        ),
     ] = 30.0
 
     @model_validator(mode="before")

@@ -14,6 +14,7 @@ from traintime.clock.eta import Eta, remaining
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
+from traintime.recipe.parse import make_recipe
 from traintime.train.records import EpochRecord, StepRecord
 from traintime.units import (
     Interval,
@@ -280,7 +281,7 @@ def runs_table(rows: Iterable[Any]) -> Table:
 
 def run_lines(known: Mapping[str, Any]) -> RenderableType:
     """Return what is known of one run, finished or not."""
-    recipe = Recipe.model_validate(known["recipe"])
+    recipe = make_recipe(known["recipe"])
     rows: list[tuple[str, RenderableType]] = [
         ("Run", Text(known["run"], "bold")),
         ("", title(recipe)),

@@ -74,7 +74,9 @@ class Loop:
         self.optimizer = make_optimizer(self.parameters, job.recipe)
         self.average = self.parameters.values.clone() if job.recipe.ema else None
         self.best = self._copy_of_judged() if job.recipe.patience else None
-        self._forward = torch.compile(job.module) if job.execution.compile else job.module
+        self._forward = (
+            torch.compile(job.module, dynamic=False) if job.execution.compile else job.module
+        )
         self._device_type = torch.device(job.execution.device).type
         self._elapsed_before_s = 0.0
         self._losses: list[Tensor] = []
@@ -95,7 +97,9 @@ class Loop:
         while self.progress.status == "running":
             self._train_epoch()
             self._finish_epoch()
-        self._put_judged(self._judged() if self.best is None else self.best)
+        # What reached the target is kept, even if early stopping watches something else.
+        is_last = self.best is None or self.progress.status == "target reached"
+        self._put_judged(self._judged() if is_last else self.best or {})
         self._tell("on_end", self.progress.status)
         return Outcome(
             self.progress.status,
@@ -153,7 +157,9 @@ class Loop:
             self.optimizer.step(lr, step + 1)
             parameters.gradient.zero_()
             if self.average is not None:
-                self.average.lerp_(parameters.values, 1 - recipe.ema)
+                # A young average follows closely, or it would keep the random beginning.
+                decay = min(recipe.ema, (1 + step) / (10 + step))
+                self.average.lerp_(parameters.values, 1 - decay)
         return loss
 
     def _accumulate_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -164,7 +170,9 @@ class Loop:
             loss.backward()
             return loss.detach()
         total = images.new_zeros((), dtype=torch.float32)
-        for x, y in zip(images.chunk(count), labels.chunk(count), strict=True):
+        parts = min(count, len(labels))
+        pairs = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        for x, y in pairs:
             loss = self._loss(x, y) * (len(y) / len(labels))
             loss.backward()
             total += loss.detach()
@@ -337,7 +345,7 @@ class Loop:
             tensor.copy_(tensors[name])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self._device_type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.job.execution.device)
         self.job.batches.set_state(tensors["random.augmentation"])
         self.progress = Progress.from_json(dict(checkpoint.state))
         self._elapsed_before_s = self.progress.elapsed_s
@@ -346,7 +354,7 @@ class Loop:
         tensors = dict(self._tensors())
         tensors["random.cpu"] = torch.get_rng_state()
         if self._device_type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.job.execution.device)
         tensors["random.augmentation"] = self.job.batches.state()
         return Checkpoint(tensors, self.progress.to_json())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +52,7 @@ class Progress:
     def improves(self, recipe: Recipe, validation: Validation) -> bool:
         """Note an epoch's validation for early stopping; say whether it is the best so far."""
         value = validation.accuracy if recipe.monitor == "accuracy" else -validation.loss
-        if self.best is None or value > self.best + recipe.min_delta or math.isinf(self.best):
+        if self.best is None or value > self.best + recipe.min_delta:
             self.best, self.stale_epochs = value, 0
             return True
         self.stale_epochs += 1

@@ -51,7 +51,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The end of an epoch, after its validation."""
+    """The end of an epoch, after its validation; samples_per_s is the mean since the beginning."""
 
     epoch: int
     step: int

@@ -34,6 +34,10 @@ VALUES_PER_PARAMETER = {"sgd": 9.0, "adam": 17.0, "adamw": 17.0, "muon": 11.0}
 """Values that one update reads and writes per parameter, gradient zeroing included."""
 
 
+SMALL_SIDE = 256
+"""Muon makes smaller matrices orthogonal in fp32 on a CPU."""
+
+
 def count_operations(network: Network, recipe: Recipe, *, fused: bool) -> OpGraph:
     """Return the operations of one training step.
 
@@ -160,6 +164,7 @@ def _optimizer(network: Network, recipe: Recipe) -> Iterator[Op]:
         size=(parameters, 1.0),
         launches=10,
         forward_share=0.0,
+        precision="fp32",
     )
     if recipe.optimizer == "muon":
         for rows, columns in _matrices(network.layers):
@@ -177,6 +182,7 @@ def _orthogonalization(rows: int, columns: int, iterations: int) -> Op:
         size=(short, long),
         launches=8 + 3 * iterations,
         forward_share=0.0,
+        precision="fp32" if short < SMALL_SIDE else "bf16",
     )
 
 

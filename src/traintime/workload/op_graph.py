@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Precision = Literal["fp32", "bf16"]
 Kind = Literal[
     "convolution",
     "fused convolution",
@@ -35,6 +36,7 @@ class Op:
         kept_per_sample: Values kept from the forward for the backward.
         forward_share: Share of the work that the forward alone does.
         image: Whether the memory format of images matters to it.
+        precision: What it is always done in; None follows the forward's.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Op:
     kept_per_sample: float = 0.0
     forward_share: float = 1 / 3
     image: bool = False
+    precision: Precision | None = None
 
     def work(self, batch_size: int) -> float:
         """FLOP or values moved in one step."""

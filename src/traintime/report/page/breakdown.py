@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from traintime.report.page.comparison import STAGES
-from traintime.report.page.run_files import RunFiles, interval, listed, section
+from traintime.report.page.run_files import RunFiles, listed, section
 from traintime.units import format_bytes, format_duration, format_percent
 
 
@@ -96,8 +96,7 @@ def _bars(sizes: Mapping[str, float], show: Callable[[float], str]) -> tuple[Par
 
 
 def _expected_stages(run: RunFiles) -> dict[str, float]:
-    stages = {key: interval(record) for key, record in section(run.forecast, "stages_s").items()}
-    return {key: expected.median for key, expected in stages.items() if expected}
+    return {key: expected.median for key, expected in run.expected_stages.items()}
 
 
 def _spent_stages(run: RunFiles) -> dict[str, float]:

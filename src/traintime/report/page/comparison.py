@@ -170,9 +170,9 @@ def _rows(run: RunFiles) -> Iterator[Row]:
 
 
 def _stage_rows(run: RunFiles, cut: str) -> Iterator[Row]:
-    spent, stages = section(run.result, "seconds"), section(run.forecast, "stages_s")
+    spent, stages = section(run.result, "seconds"), run.expected_stages
     for stage, name in STAGES.items():
-        expected = interval(stages.get(stage))
+        expected = stages.get(stage)
         if expected and expected.median > 0:
             unjudged = cut if stage in ("train", "validate") else ""
             yield Row(name, expected, spent.get(stage), format_duration, unjudged)

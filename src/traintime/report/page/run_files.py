@@ -1,8 +1,7 @@
 """The files of a run folder, read for the report.
 
 A run may have been killed at any moment: every file but the recipe may be missing, and the last
-line of a `.jsonl` file may be torn. After a resume the records since the last checkpoint appear
-twice; the later ones count.
+line of a `.jsonl` file may be torn. Where a record appears twice the later one counts.
 """
 
 from __future__ import annotations
@@ -67,6 +66,18 @@ class RunFiles:
     def went_to_plan(self) -> bool:
         """Whether the run did all it was asked to, so that its duration can be judged."""
         return self.result.get("status") in ("target reached", "finished")
+
+    @property
+    def expected_stages(self) -> dict[str, Interval]:
+        """What was forecast for each stage, for the epochs that the target left over."""
+        stages = {k: interval(v) for k, v in section(self.forecast, "stages_s").items()}
+        asked, done = self.forecast.get("epochs"), self.result.get("epochs")
+        share = done / asked if asked and done and self.went_to_plan else 1.0
+        return {
+            key: expected.scaled(share) if key in ("train", "validate") else expected
+            for key, expected in stages.items()
+            if expected
+        }
 
     @property
     def elapsed_s(self) -> float:
