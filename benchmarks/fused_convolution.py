@@ -28,7 +28,7 @@ from traintime.recipe import read_recipe  # noqa: E402
 
 VARIANTS = {
     f"{kind} {precision}": (kind, precision)
-    for kind in ("native contiguous", "native channels_last", "fused channels_last")
+    for kind in ("native contiguous", "native channels_last", "fused contiguous")
     for precision in ("fp32", "bf16")
 }
 

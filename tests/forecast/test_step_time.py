@@ -12,7 +12,16 @@ EXECUTION = Execution("cpu", "fp32", "channels_last")
 
 def profile(*rates: Rate, dispatch_s: float = 1e-6) -> HardwareProfile:
     return HardwareProfile(
-        MACHINE, "cpu", "measured on this machine", rates, dispatch_s, 1e9, 1.0, "2026-01-01", {}
+        MACHINE,
+        "cpu",
+        "measured on this machine",
+        rates,
+        (),
+        dispatch_s,
+        1e9,
+        1.0,
+        "2026-01-01",
+        {},
     )
 
 

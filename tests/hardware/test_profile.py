@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from traintime.hardware.machine import Gpu, Machine
-from traintime.hardware.profile import HardwareProfile, Rate, load_profile, save_profile
+from traintime.hardware.profile import Context, HardwareProfile, Rate, load_profile, save_profile
 
 MACHINE = Machine("AMD EPYC", 2, 2.5, 2**34, 2**36, (Gpu("NVIDIA H200", 2**37),), "Linux 6.1")
 PROFILE = HardwareProfile(
@@ -18,6 +18,10 @@ PROFILE = HardwareProfile(
         Rate("matrix product", "fp32", (10.0, 10.0), 1e9, 1.1),
         Rate("matrix product", "fp32", (1000.0, 10.0), 1e11, 1.2),
         Rate("elementwise", "fp32", (1024.0, 1.0), 5e9, 1.0),
+    ),
+    contexts=(
+        Context("matrix product", "fp32", 1e-3, 2.0),
+        Context("matrix product", "fp32", 1e-1, 1.0),
     ),
     dispatch_s=5e-6,
     disk_bytes_per_s=1e9,
@@ -89,7 +93,7 @@ def test_a_profile_survives_being_saved_and_loaded(tmp_path: Path):
         lambda text: text[: len(text) // 2],
         lambda text: "\x00" * len(text),
         lambda text: "{}",
-        lambda text: json.dumps({**json.loads(text), "format": 2}),
+        lambda text: json.dumps({**json.loads(text), "format": 99}),
         lambda text: json.dumps({**json.loads(text), "rates": [["convolution"]]}),
         lambda text: json.dumps({**json.loads(text), "rates": 7}),
         lambda text: json.dumps({**json.loads(text), "machine": {"cpu": "AMD"}}),
@@ -117,6 +121,7 @@ def test_the_reference_that_is_shipped_can_be_read_and_has_rates_for_every_kind(
         "convolution",
         "fused convolution",
         "matrix product",
+        "orthogonalisation",
         "pooling",
         "normalisation",
         "elementwise",
@@ -125,3 +130,10 @@ def test_the_reference_that_is_shipped_can_be_read_and_has_rates_for_every_kind(
     }
     assert all(rate.per_s > 0 and rate.spread >= 1 for rate in reference.rates)
     assert all(math.isfinite(rate.per_s) and min(rate.size) > 0 for rate in reference.rates)
+
+
+def test_small_networks_take_longer_than_their_operations_one_by_one():
+    assert PROFILE.context("matrix product", "fp32", 1e-4) == 2.0
+    assert PROFILE.context("matrix product", "fp32", 1e-2) == pytest.approx(2**0.5)
+    assert PROFILE.context("matrix product", "fp32", 1.0) == 1.0
+    assert PROFILE.context("convolution", "fp32", 1e-3) == 1.0

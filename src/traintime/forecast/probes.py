@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from platform import python_version
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +21,17 @@ from traintime.architecture.layers import (
     Activation,
     BatchNorm,
     Conv2d,
+    Flatten,
     Layer,
     Linear,
     MaxPool,
     Network,
     Shape,
 )
+from traintime.forecast.step_time import predict_step
+from traintime.hardware.execution import Execution
 from traintime.hardware.machine import Machine
-from traintime.hardware.profile import HardwareProfile, Rate
+from traintime.hardware.profile import Context, HardwareProfile, Rate
 from traintime.hardware.timer import time_calls
 from traintime.models.build import build
 from traintime.recipe import Recipe, read_recipe
@@ -97,6 +101,27 @@ FUSED_PROBES = tuple(
 )
 
 
+_LENET_HEAD = (Flatten(), Linear(400, 120), RELU, Linear(120, 84), RELU, Linear(84, 10))
+_LENET = (
+    *(Conv2d(1, 6, 5, 2), RELU, MaxPool(2)),
+    *(Conv2d(6, 16, 5), RELU, MaxPool(2)),
+    *_LENET_HEAD,
+)
+_MLP = (Flatten(), Linear(784, 128), RELU, Linear(128, 10))
+_BLOCK = (Conv2d(64, 64, 3, 1, bias=False), BatchNorm(64), RELU)
+_IMAGE = (1, 28, 28)
+NETWORK_PROBES: tuple[tuple[Probe, Literal["contiguous", "channels_last"]], ...] = (
+    (Probe(_MLP, _IMAGE, "matrix product", 64, (), needs_input_gradient=False), "contiguous"),
+    (Probe(_MLP, _IMAGE, "matrix product", 512, (), needs_input_gradient=False), "contiguous"),
+    (Probe(_LENET, _IMAGE, "fused convolution", 64, (), needs_input_gradient=False), "contiguous"),
+    (Probe(_LENET, _IMAGE, "fused convolution", 256, (), needs_input_gradient=False), "contiguous"),
+    (Probe(_LENET, _IMAGE, "convolution", 64, (), needs_input_gradient=False), "channels_last"),
+    (Probe(_LENET, _IMAGE, "convolution", 256, (), needs_input_gradient=False), "channels_last"),
+    (Probe(_BLOCK * 3, (64, 32, 32), "convolution", 16), "channels_last"),
+)
+"""Networks and their memory format; the kind is that of the operation that takes most time."""
+
+
 def measure_device(
     machine: Machine,
     device: str,
@@ -126,17 +151,38 @@ def measure_device(
         )
     progress("optimizer and input", 1.0)
     rates += _vector_rates(device, synchronize)
-    return HardwareProfile(
+    rates += _orthogonalisation_rates(device, synchronize)
+    profile = HardwareProfile(
         machine=machine,
         device=device,
         evidence="measured on this machine",
         rates=tuple(rates),
+        contexts=(),
         dispatch_s=dispatch_s,
         disk_bytes_per_s=disk_bytes_per_s,
         import_s=import_s,
         measured_on=date.today().isoformat(),
         software={"python": python_version(), "torch": torch.__version__},
     )
+    return replace(profile, contexts=tuple(_contexts(profile, synchronize)))
+
+
+def _contexts(profile: HardwareProfile, synchronize: Callable[[], object]) -> Iterator[Context]:
+    """Time whole networks, and hold that against the sum of their operations' times."""
+    for probe, memory_format in NETWORK_PROBES:
+        fused = probe.kind == "fused convolution"
+        if fused and profile.device != "cpu":
+            continue
+        for precision in ("fp32", "bf16"):
+            execution = Execution(profile.device, precision, memory_format, fused)
+            network = Network("probe", probe.shape, 10, probe.layers)
+            graph = count_operations(network, _any_recipe(), fused=fused)
+            ops = tuple(op for op in graph.ops if op.is_network and op.name != "loss")
+            alone = predict_step(replace(graph, ops=ops), probe.batch_size, execution, profile)
+            assert alone is not None
+            train = _training_call(probe, precision, memory_format, profile.device)
+            timing = time_calls(train, synchronize=synchronize, budget_s=0.15)
+            yield Context(probe.kind, precision, alone.seconds, timing.median_s / alone.seconds)
 
 
 def _jobs(device: str) -> Iterator[tuple[Probe, str, str]]:
@@ -247,6 +293,22 @@ def _vector_rates(device: str, synchronize: Callable[[], object]) -> Iterator[Ra
                 form = f"{precision} {memory_format}"
                 rate = values * batch / timing.median_s
                 yield Rate("input", form, (float(values * batch), 1.0), rate, 1.0)
+
+
+def _orthogonalisation_rates(device: str, synchronize: Callable[[], object]) -> Iterator[Rate]:
+    """Yield the rates of an iteration of Muon's; its products are too small to go by others."""
+    for short, long in ((10, 84), (16, 150), (84, 120), (120, 400), (128, 784), (256, 2304)):
+        flops = 4.0 * short * short * long + 2.0 * short**3
+        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            x = torch.randn(short, long, device=device, dtype=dtype)
+
+            def iterate(x: Tensor = x) -> Tensor:
+                gram = x @ x.t()
+                return torch.addmm(x, torch.addmm(gram, gram, gram), x)
+
+            timing = time_calls(iterate, synchronize=synchronize, budget_s=0.03)
+            size = (float(short), float(long))
+            yield Rate("orthogonalisation", precision, size, flops / timing.median_s, 1.0)
 
 
 def _any_recipe() -> Recipe:

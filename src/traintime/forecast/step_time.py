@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
-from traintime.workload.op_graph import Op, OpGraph
+from traintime.workload.op_graph import PRODUCTS, Op, OpGraph
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,26 @@ def predict_step(
     graph: OpGraph, batch_size: int, execution: Execution, profile: HardwareProfile
 ) -> StepTime | None:
     """Return the time of a training step, or None if the profile lacks a rate for it."""
-    parts: list[OpTime] = []
+    alone: list[OpTime] = []
     for op in graph.ops:
         busy_s = _busy_seconds(op, batch_size, execution, profile)
         if busy_s is None:
             return None
         dispatch_s = op.launches * profile.dispatch_s
-        parts.append(OpTime(op, busy_s + dispatch_s, dispatch_s))
-    return StepTime(tuple(parts))
+        alone.append(OpTime(op, busy_s + dispatch_s, dispatch_s))
+    return StepTime(tuple(_in_context(alone, execution.precision, profile)))
+
+
+def _in_context(
+    alone: Sequence[OpTime], precision: str, profile: HardwareProfile
+) -> Iterator[OpTime]:
+    """Stretch the network's operations by what they cost each other."""
+    network = StepTime(tuple(part for part in alone if part.op.is_network))
+    kinds = [kind for kind in network.by_kind() if kind in PRODUCTS]
+    ratio = profile.context(kinds[0], precision, network.seconds) if kinds else 1.0
+    for part in alone:
+        stretch = ratio if part.op.is_network else 1.0
+        yield OpTime(part.op, part.seconds * stretch, part.dispatch_s * stretch)
 
 
 def predict_inference(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from traintime.hardware.machine import Gpu, Machine
 from traintime.ledger.atomic import write_bytes_atomically
 
-PROFILE_FORMAT = 1
+PROFILE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,23 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Context:
+    """How much longer operations take inside a network than one by one.
+
+    Args:
+        kind: Of the operation that takes most of the network's time.
+        precision: "fp32" or "bf16".
+        alone_s: Sum of the operations' times, one by one.
+        ratio: Time of the whole network over that.
+    """
+
+    kind: str
+    precision: str
+    alone_s: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class HardwareProfile:
     """A device and what it sustains.
 
@@ -45,6 +63,7 @@ class HardwareProfile:
         device: "cpu" or "cuda:N".
         evidence: "measured on this machine", or "specs only" if rates were scaled from another.
         rates: Of operations.
+        contexts: Of whole networks, whose layers push each other out of the caches.
         dispatch_s: Seconds to dispatch one operation, forward and backward.
         disk_bytes_per_s: Reading the cached data.
         import_s: Importing torch.
@@ -56,6 +75,7 @@ class HardwareProfile:
     device: str
     evidence: str
     rates: tuple[Rate, ...]
+    contexts: tuple[Context, ...]
     dispatch_s: float
     disk_bytes_per_s: float
     import_s: float
@@ -80,6 +100,22 @@ class HardwareProfile:
             value_sum += math.log(point.per_s) / squared
         return math.exp(value_sum / weight_sum)
 
+    def context(self, kind: str, precision: str, alone_s: float) -> float:
+        """Return how much longer a network takes than its operations one by one.
+
+        Between the measured networks of its kind the ratio is interpolated over the logarithm of
+        the time; beyond them the nearest holds, and without any it is 1.
+        """
+        alike = [c for c in self.contexts if (c.kind, c.precision) == (kind, precision)]
+        points = sorted((c.alone_s, c.ratio) for c in alike)
+        if not points:
+            return 1.0
+        for (low_s, low), (high_s, high) in itertools.pairwise(points):
+            if low_s <= alone_s <= high_s:
+                share = math.log(alone_s / low_s) / max(1e-9, math.log(high_s / low_s))
+                return low * (high / low) ** share
+        return points[0][1] if alone_s < points[0][0] else points[-1][1]
+
     @cached_property
     def _by_kind(self) -> dict[tuple[str, str], list[Rate]]:
         table: dict[tuple[str, str], list[Rate]] = {}
@@ -98,6 +134,7 @@ class HardwareProfile:
         """Return plain values that `from_json` understands."""
         values = dataclasses.asdict(self)
         values["rates"] = [list(dataclasses.astuple(rate)) for rate in self.rates]
+        values["contexts"] = [list(dataclasses.astuple(context)) for context in self.contexts]
         return {"format": PROFILE_FORMAT, **values}
 
     @classmethod
@@ -117,7 +154,9 @@ class HardwareProfile:
                 Rate(kind, form, tuple(size), per_s, spread)
                 for kind, form, size, per_s, spread in values.pop("rates")
             )
-            return cls(machine=Machine(gpus=gpus, **machine), rates=rates, **values)
+            contexts = tuple(Context(*context) for context in values.pop("contexts"))
+            found = Machine(gpus=gpus, **machine)
+            return cls(machine=found, rates=rates, contexts=contexts, **values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged: {error}") from error
 

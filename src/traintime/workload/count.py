@@ -177,10 +177,10 @@ def _orthogonalization(rows: int, columns: int, iterations: int) -> Op:
     flops = iterations * (4.0 * short * short * long + 2.0 * short**3)
     return Op(
         f"orthogonalise {rows}×{columns}",
-        "matrix product",
+        "orthogonalisation",
         work_fixed=flops,
         size=(short, long),
-        launches=8 + 3 * iterations,
+        launches=8,
         forward_share=0.0,
         precision="fp32" if short < SMALL_SIDE else "bf16",
     )

@@ -13,12 +13,18 @@ Kind = Literal[
     "pooling",
     "normalisation",
     "elementwise",
+    "orthogonalisation",
     "optimizer",
     "input",
 ]
-"""Kinds of operation that share a rate. Work is FLOP for the first three, else values moved."""
+"""Kinds of operation that share a rate. Work is FLOP for PRODUCTS, else values moved."""
 
-PRODUCTS: tuple[Kind, ...] = ("convolution", "fused convolution", "matrix product")
+PRODUCTS: tuple[Kind, ...] = (
+    "convolution",
+    "fused convolution",
+    "matrix product",
+    "orthogonalisation",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,11 @@ class Op:
     def work(self, batch_size: int) -> float:
         """FLOP or values moved in one step."""
         return self.work_per_sample * batch_size + self.work_fixed
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is part of the forward and backward, not of the update or the data."""
+        return self.kind not in ("input", "optimizer", "orthogonalisation")
 
     def size_at(self, batch_size: int) -> tuple[float, ...]:
         """Return what the rate depends on; values moved together fit a cache or do not."""
