@@ -27,11 +27,13 @@ format: .venv/.installed-dev
 
 bench: .venv/.installed-train
 	$(BIN)/python benchmarks/environments.py
+	$(BIN)/python benchmarks/forecast_check.py
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/time_to_accuracy.py
 
-docs: .venv/.installed-dev
+docs: .venv/.installed-train
 	$(BIN)/python scripts/make_pictures.py
+	$(BIN)/python scripts/make_measurements.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

@@ -133,8 +133,10 @@ def forecast_lines(recipe: Recipe, forecast: Forecast) -> RenderableType:
 def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, RenderableType]]:
     if recipe.goal is None:
         return []
-    if forecast.time_to_target_s is None or forecast.chance_of_target is None:
+    if forecast.chance_of_target is None:
         return [("to target", Text("unknown before it has trained a few epochs", "yellow"))]
+    if forecast.time_to_target_s is None:
+        return [("to target", Text("out of reach of this recipe: chance under 1 %", "yellow"))]
     chance = format_percent(min(forecast.chance_of_target, 0.99), 0)
     text = f"{format_interval(forecast.time_to_target_s)} · chance {chance}"
     return [("to target", text)]

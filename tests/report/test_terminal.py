@@ -1,0 +1,87 @@
+import dataclasses
+
+import pytest
+from rich.console import Console
+
+from traintime.clock.eta import Eta
+from traintime.forecast.forecast import Forecast, KindShare
+from traintime.hardware.execution import Execution
+from traintime.recipe import read_recipe
+from traintime.report import terminal
+from traintime.train.records import EpochRecord, StepRecord
+from traintime.units import Interval
+
+RECIPE = read_recipe(["data=mnist", "model=lenet", "target=accuracy:0.99"])
+TEN = Interval(10.0, 8.0, 13.0)
+FORECAST = Forecast(
+    evidence="measured on this machine",
+    assumptions=("the machine is quiet",),
+    execution=Execution("cpu", "bf16", "contiguous", fused=True),
+    picks=("precision: bf16 (5 ms a step; fp32 9 ms)",),
+    total_s=TEN,
+    time_to_target_s=TEN,
+    chance_of_target=0.91,
+    time_to_end_s=TEN,
+    stages_s={"prepare": TEN, "train": TEN, "validate": TEN, "evaluate": TEN},
+    step_time_s=Interval(0.005, 0.004, 0.006),
+    step_by_kind=(KindShare("convolution", 0.004, 0.8),),
+    peak_memory_bytes=Interval(2.0**29, 2.0**28, 2.0**30),
+    memory_by_part={"weights": 4.0},
+    parameters=61_706,
+    steps_per_epoch=223,
+    epochs=3,
+)
+
+
+def shown(renderable: object) -> str:
+    console = Console(width=140, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_a_forecast_shows_its_interval_chance_and_what_it_stands_on():
+    text = shown(terminal.forecast_lines(RECIPE, FORECAST))
+    for part in ("10 s (8-13 s)", "chance 91 %", "measured on this machine", "61,706", "512 MiB"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("chance", "says"), [(None, "unknown before"), (0.0, "out of reach"), (0.005, "out of reach")]
+)
+def test_a_target_that_has_no_time_says_why(chance: float | None, says: str):
+    forecast = dataclasses.replace(FORECAST, time_to_target_s=None, chance_of_target=chance)
+    assert says in shown(terminal.forecast_lines(RECIPE, forecast))
+
+
+def test_progress_shows_what_is_left_to_target_and_end():
+    step = StepRecord(300, 1.35, 0.0812, 0.01, 41_000.0, 4.0, 0.006)
+    eta = Eta(4.0, Interval(10.0, 9.0, 11.5), Interval(7.0, 6.0, 8.0), 0.95)
+    text = shown(terminal.progress_lines(RECIPE, 669, eta, step))
+    for part in (
+        "45 %",
+        "epoch 2/3",
+        "step 300/669",
+        "41 k samples/s",
+        "3 s (2-4 s)",
+        "6 s (5-7.5 s)",
+    ):
+        assert part in text
+
+
+def test_the_closing_line_holds_forecast_against_fact():
+    line = terminal.closing_line(FORECAST, 9.64, 0.9912, "runs/x/report.html").plain
+    assert line == "forecast 10 s (8-13 s) · took 9.6 s · 99.1 % · report: runs/x/report.html"
+
+
+def test_an_epoch_leaves_a_line():
+    record = EpochRecord(2, 446, 0.31, 0.05, 0.9867, 4e4, 6.2)
+    text = terminal.epoch_line(RECIPE, record, best=True).plain
+    assert "epoch 2/3" in text
+    assert "98.67 %" in text
+
+
+def test_the_bar_is_as_long_as_what_is_done():
+    assert terminal.progress_bar(0.5).plain.count("█") == terminal.BAR_WIDTH // 2
+    assert len(terminal.progress_bar(0.123).plain) == terminal.BAR_WIDTH
+    assert terminal.progress_bar(7.0).plain == "█" * terminal.BAR_WIDTH
