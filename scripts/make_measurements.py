@@ -129,7 +129,7 @@ def _busy(result: Result) -> str:
     return "\n\n".join(
         [
             "## A busy machine",
-            "A native fp32 LeNet step, batch 256, in processes of their own, in turn; "
+            "A training step of LeNet, batch 256, bf16, in processes of their own, in turn; "
             f"`benchmarks/busy_machine.py`, n = {len(defaults)}. Ratios are to torch's defaults in the "
             "same round.",
             _table(["machine", "setting", "ms a step, median", "× defaults"], rows),
@@ -193,8 +193,8 @@ def _readme(found: dict[str, Result]) -> str:
         "interval.",
         "**Time to accuracy**, seconds from the start of the process, median of the seeds:",
         _race_summary(found["time_to_accuracy"]),
-        "**A step** takes this multiple of a plain tensor-slicing loop's (median over rounds): "
-        + _step_summary(found["step_overhead"]),
+        f"**A step** ({found['step_overhead']['settings']['work']}) takes this multiple of a plain "
+        "tensor-slicing loop's, median over rounds: " + _step_summary(found["step_overhead"]),
         _where(found["time_to_accuracy"])
         + " Every table: [docs/measurements.md](docs/measurements.md).",
     ]
@@ -223,11 +223,23 @@ def _step_summary(result: Result) -> str:
     for row in result["rows"]:
         by_contender.setdefault(row["contender"], []).append(row["ratio"])
     spans = [
-        f"{name} {min(ratios):.2f}-{max(ratios):.2f}"
+        f"{NAMES.get(name, name)} {_span(ratios)}"
         for name, ratios in by_contender.items()
         if name != "plain"
     ]
     return ", ".join(spans) + "."
+
+
+NAMES = {
+    "dataloader": "PyTorch's DataLoader",
+    "lightning": "Lightning",
+    "keras_torch": "Keras on torch",
+}
+
+
+def _span(ratios: list[float]) -> str:
+    low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
+    return low if low == high else f"{low}-{high}"
 
 
 def _where(result: Result, cores_used_by_others: float | None = None) -> str:
