@@ -2,8 +2,8 @@
 
 Between two parallel parts of a step, GNU OpenMP's threads wait for each other by spinning. On a
 machine that is doing anything else, the thread that is waited for may not be running, and the
-others burn its turn: a step can take tens of times longer. A short spin, then sleep, keeps nearly
-all the speed of a quiet machine and loses little on a busy one.
+others burn its turn: some processes then take tens of times longer for each step. A short spin,
+then sleep, costs some speed on a quiet machine and is never caught in that.
 `benchmarks/busy_machine.py` measures it.
 """
 
