@@ -186,3 +186,24 @@ def test_forecast_before_training_is_the_forecast_of_the_run() -> None:
     before = traintime.forecast(**QUICK)
     after = traintime.train(**QUICK).forecast
     assert dataclasses.asdict(before) == dataclasses.asdict(after)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    ],
+)
+def test_too_little_memory_names_a_smaller_batch(monkeypatch, error: Exception) -> None:
+    from traintime.api.session import Session
+
+    def fail(self: Session, raw: object, *, resume: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(Session, "run", fail)
+    with pytest.raises(InputError, match="Type batch_size=") as caught:
+        traintime.train(**QUICK)
+    assert "accumulate=2" in str(caught.value)
+    assert [row.status for row in traintime.list_runs()] == ["failed"]

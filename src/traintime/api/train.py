@@ -17,7 +17,7 @@ from traintime import __version__
 from traintime.api.job import KnownJob, RecipeLike, forecast_known_job, profile_for, read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
-from traintime.errors import DivergedError, MissingExtraError, StoppedError
+from traintime.errors import DivergedError, InputError, MissingExtraError, StoppedError
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
 from traintime.hardware.threads import share_processor
@@ -26,6 +26,7 @@ from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe
+from traintime.units import format_bytes
 
 if TYPE_CHECKING:
     from traintime.evaluate.metrics import Classification
@@ -91,7 +92,7 @@ def train(
         **fields: Recipe fields, for example `data="mnist", model="lenet", epochs=3`.
 
     Raises:
-        InputError: The recipe cannot be done as it was written.
+        InputError: The recipe cannot be done as it was written, or not in this memory.
         DataUnavailableError: The data set cannot be had.
         DivergedError: The loss is no longer finite.
         StoppedError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
@@ -150,8 +151,15 @@ def run_job(
         ledger.put(dataclasses.replace(row, status="diverged"))
         write_report(folder)
         raise
-    except BaseException:
+    except BaseException as error:
         ledger.put(dataclasses.replace(row, status="failed"))
+        if _is_out_of_memory(error):
+            raise InputError(
+                f"There is not enough memory on {forecast.execution.device} for this job "
+                f"({format_bytes(forecast.peak_memory_bytes.median)} were forecast). Type "
+                f"batch_size={max(1, job.recipe.batch_size // 2)}, "
+                f"or accumulate={2 * job.recipe.accumulate} to keep the batch"
+            ) from error
         raise
     finally:
         folder.release()
@@ -166,6 +174,13 @@ def run_job(
         )
     )
     return result
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Recognise it by its words: torch's CPU allocator has no error type of its own for it."""
+    words = ("out of memory", "can't allocate memory")
+    said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return said or isinstance(error, MemoryError)
 
 
 def write_report(folder: RunFolder) -> Path:
