@@ -3,9 +3,10 @@
     python benchmarks/forecast_check.py            # a few minutes
     python benchmarks/forecast_check.py --quick    # without the larger networks
 
-Every case is forecast from the machine's measured rates and then run; none of them is among the
-probes that the rates come from. The spread of log(actual / forecast) is what `SIGMA` in
-`forecast/predict.py` is set by.
+Every case is forecast from the machine's measured rates and then run. The probes hold LeNet and an
+MLP as whole networks, so the small cases are near what was measured; the large networks are not.
+
+The spread of log(actual / forecast) is what `SIGMA` in `forecast/predict.py` is set by.
 """
 
 from __future__ import annotations

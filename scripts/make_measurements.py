@@ -31,6 +31,14 @@ def main() -> None:
     readme.write_text(MARK.sub(figures, readme.read_text("utf-8")), encoding="utf-8")
 
 
+RACE_CAVEATS = (
+    "How to read it: traintime's recipes (epochs, batch size, rate, smoothing) were chosen by test accuracy "
+    "on these very sets, over a few dozen trials; the peers' were not tuned: Adam at 1e-3 and the libraries' usual "
+    "batch sizes in place of some tutorials' slower published values (see `benchmarks/peers/`). On MNIST only "
+    "traintime, PyTorch's tutorial and Keras on JAX have three seeds, the others one, and that table joins "
+    "two starts of the script's own race; Fashion-MNIST is one start with three seeds for all."
+)
+
 INTRODUCTION = """
 # Measurements
 
@@ -66,7 +74,7 @@ def _race(result: Result) -> str:
         heads = ["", "seconds, median", "min-max", "reached", "s/epoch", "× traintime"]
         parts.append(_table(heads, rows))
     others = median(run["cores_used_by_others"] for run in result["runs"])
-    return "\n\n".join([*parts, _where(result, others)])
+    return "\n\n".join([*parts, RACE_CAVEATS, _where(result, others)])
 
 
 def _steps(result: Result) -> str:
@@ -109,7 +117,8 @@ def _forecasts(result: Result) -> str:
         [
             "## Forecast against fact",
             "Every job is forecast from this machine's measured rates, then run; "
-            "`benchmarks/forecast_check.py`. Median error of a step "
+            "`benchmarks/forecast_check.py`. LeNet and an MLP are among the probes as whole networks, so the "
+            "small jobs are near what was measured; ResNet and VGG are not. Median error of a step "
             f"{summary['step_median_error']:.0%}, of the total {summary['total_median_error']:.0%}; "
             f"{summary['total_coverage_of_80']:.0%} of the totals lay inside their 80 % interval "
             f"(n = {summary['cases']}).",
@@ -190,9 +199,10 @@ def _readme(found: dict[str, Result]) -> str:
         f"**Forecasts**, measured on this machine: median error {summary['step_median_error']:.0%} for "
         f"a step and {summary['total_median_error']:.0%} for a whole job; "
         f"{summary['total_coverage_of_80']:.0%} of {summary['cases']} jobs ended inside their 80 % "
-        "interval.",
+        "interval. LeNet and an MLP are among the probes, so the small jobs are near what was measured.",
         "**Time to accuracy**, seconds from the start of the process, median of the seeds:",
         _race_summary(found["time_to_accuracy"]),
+        RACE_CAVEATS,
         f"**A step** ({found['step_overhead']['settings']['work']}) takes this multiple of a plain "
         "tensor-slicing loop's, median over rounds: " + _step_summary(found["step_overhead"]),
         _where(found["time_to_accuracy"])
