@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from traintime.cli.hardware import hardware
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,7 @@ app = typer.Typer(
 )
 runs = typer.Typer(help="The runs made so far.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
+app.add_typer(hardware, name="hardware")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Words = Annotated[
