@@ -86,6 +86,7 @@ def main() -> None:
     facts = measured_on.measured_on(contender.environment for contender in able)
     console = Console()
     samples: list[Sample] = []
+    rows: list[dict[str, Any]] = []
     problems = {c.name: c.why_not() for c in taking_part if c.why_not()}
     for repeat in range(settings.repeats):
         for contender in able:
@@ -94,19 +95,20 @@ def main() -> None:
                 samples += _measure(contender, repeat, settings)
             except RuntimeError as error:
                 problems[contender.name] = str(error)
-    rows = [row for c in taking_part for row in _rows(c, settings, samples)]
+        # Written after each round: the last one should not decide about all.
+        rows = [row for c in taking_part for row in _rows(c, settings, samples)]
+        result = {
+            "benchmark": "step_overhead",
+            "measured_on": facts,
+            "settings": asdict(settings) | {"repeats": repeat + 1},
+            "rows": rows,
+            "problems": problems,
+            "samples": [asdict(sample) for sample in samples],
+        }
+        measured_on.write(given.out, result)
     console.print(_table(taking_part, settings, rows, problems))
     others = median(sample.cores_used_by_others for sample in samples) if samples else 0.0
     console.print(measured_on.in_words(facts, others), highlight=False)
-    result = {
-        "benchmark": "step_overhead",
-        "measured_on": facts,
-        "settings": asdict(settings),
-        "rows": rows,
-        "problems": problems,
-        "samples": [asdict(sample) for sample in samples],
-    }
-    measured_on.write(given.out, result)
     console.print(f"Written to {given.out}", highlight=False)
 
 

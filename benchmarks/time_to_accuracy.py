@@ -12,11 +12,13 @@ all; batch size, schedule, loader and precision are each contender's own (see `p
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 
@@ -74,13 +76,16 @@ def main() -> None:
     rules = {"seeds": given.seeds, "max_epochs": given.max_epochs, "timeout_s": given.timeout}
     console = Console()
     runs: list[RaceRun] = []
+    before = _works_measured_before(given.out)
     for seed in range(given.seeds):
         for piece in work:
             for contender in able:
                 runs.append(_race(piece, contender, seed, given.max_epochs, given.timeout))
                 console.print(race_table.one_line(runs[-1]), highlight=False)
                 # Written after each run: an hour's work should not hang on the last minute.
-                measured_on.write(given.out, _result(facts, rules, work, taking_part, runs))
+                now = _works_measured(facts, rules, work, taking_part, runs)
+                result = {"benchmark": "time_to_accuracy", "work": before | now}
+                measured_on.write(given.out, result)
     for piece in work:
         rows = race_table.rows(piece.name, taking_part, runs)
         title = f"{piece.model} on {piece.data} to {piece.target:.0%} test accuracy"
@@ -153,19 +158,23 @@ def _traintime_outcome(printed: dict) -> dict:
     }
 
 
-def _result(
+def _works_measured_before(out: Path) -> dict[str, Any]:
+    """Return what the file holds already: works are measured one at a time, or together."""
+    return json.loads(out.read_text(encoding="utf-8"))["work"] if out.exists() else {}
+
+
+def _works_measured(
     facts: dict, rules: dict, work: list[Work], taking_part: tuple[Contender, ...], runs: list
-) -> dict:
+) -> dict[str, Any]:
     return {
-        "benchmark": "time_to_accuracy",
-        "measured_on": facts,
-        "rules": rules,
-        "work": {
-            piece.name: asdict(piece)
-            | {"rows": [asdict(row) for row in race_table.rows(piece.name, taking_part, runs)]}
-            for piece in work
-        },
-        "runs": [asdict(run) for run in runs],
+        piece.name: asdict(piece)
+        | {
+            "measured_on": facts,
+            "rules": rules,
+            "rows": [asdict(row) for row in race_table.rows(piece.name, taking_part, runs)],
+            "runs": [asdict(run) for run in runs if run.work == piece.name],
+        }
+        for piece in work
     }
 
 
