@@ -1,0 +1,223 @@
+import sys
+from collections import UserDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from traintime.errors import InputError
+from traintime.workload import own_module
+from traintime.workload.capture import graph_of
+from traintime.workload.own_module import from_module, own_subject
+from traintime.workload.sample import Sample
+
+MLP = """
+from torch import nn
+def build():
+    print("made")
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+"""
+GREY = Sample((1, 28, 28))
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str, name: str = "mine.py") -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        return name
+
+    yield write
+    for name in [name for name in sys.modules if name.startswith(("traintime_model_", "package"))]:
+        del sys.modules[name]
+
+
+def refused(text: str, sample: Sample | None = GREY) -> str:
+    with pytest.raises(InputError) as caught:
+        own_subject(text, sample)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_function_in_a_file_makes_a_module(write, capsys):
+    subject = own_subject(f"{write(MLP)}:build", GREY)
+    graph = graph_of(subject)
+    assert (graph.model, graph.input_shape, graph.parameters) == (
+        "mine.py:build",
+        (1, 28, 28),
+        7850,
+    )
+    assert graph.source.startswith("mine.py:build, torch ")
+    assert graph.flops(3) == 2 * 2 * 3 * 7840
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "made\n")
+
+
+def test_a_function_in_a_package_makes_a_module(write):
+    write("", "package/__init__.py")
+    write("from package.parts import build", "package/nets.py")
+    write(MLP, "package/parts.py")
+    assert own_subject("package.nets:build", GREY).name == "package.nets:build"
+    assert str(Path.cwd()) not in sys.path
+
+
+def test_a_file_may_import_its_neighbours(write):
+    write(MLP, "folder/neighbour.py")
+    write("from neighbour import build", "folder/mine.py")
+    assert isinstance(own_subject("folder/mine.py:build", GREY).module, nn.Module)
+
+
+def test_a_class_or_a_module_that_is_there_does_too(write):
+    text = "class Net(nn.Linear):\n    def __init__(self): super().__init__(4, 2)\nnet = Net()"
+    name = write(f"from torch import nn\n{text}")
+    for what in ("Net", "net"):
+        assert own_subject(f"{name}:{what}", Sample((4,))).module.in_features == 4
+
+
+def test_tokens_are_numbers_of_words_judged_at_each_place(write):
+    text = "def build(): return nn.Sequential(nn.Embedding(50, 8), nn.Linear(8, 50))"
+    name = write(f"from torch import nn\n{text}")
+    graph = graph_of(own_subject(f"{name}:build", Sample((12,), tokens=True)))
+    (softmax,) = [k for k in graph.kernels if k.op == "aten._log_softmax"]
+    assert softmax.bytes_read.at(2) == 4 * 2 * 12 * 50
+
+
+EXAMPLE = """
+import torch
+from torch import nn
+def build(): return nn.Linear(4, 2), torch.zeros(5, 4)
+def with_loss(): return nn.Linear(4, 2), torch.zeros(5, 4), lambda y: y.abs().sum()
+"""
+
+
+def test_an_example_batch_says_what_the_input_is(write):
+    subject = own_subject(f"{write(EXAMPLE)}:build")
+    assert subject.input_shape == (4,)
+    (x,), _ = subject.inputs(16, 0)
+    assert x.shape == (16, 4)
+
+
+def test_a_loss_may_come_with_it(write):
+    graph = graph_of(own_subject(f"{write(EXAMPLE)}:with_loss"))
+    assert "aten.abs" in {kernel.op for kernel in graph.kernels}
+
+
+def test_what_is_typed_goes_before_the_example(write):
+    text = EXAMPLE.replace("Linear(4, 2)", "ReLU()")
+    assert own_subject(f"{write(text)}:build", Sample((7,))).input_shape == (7,)
+
+
+def test_a_missing_file_names_the_nearest(write):
+    write(MLP, "model.py")
+    assert "There is no file 'modell.py'. Did you mean 'model.py'?" in refused("modell.py:build")
+    assert "path/to/file.py:build" in refused("nowhere/other.py:build")
+
+
+def test_a_missing_module_says_how_files_are_typed():
+    assert "There is no module 'no_such_package'" in refused("no_such_package:build")
+    assert "There is no module 'json.no_such'" in refused("json.no_such:build")
+
+
+def test_a_file_without_a_function_says_how_to_name_one(write):
+    assert "model=mine.py:build" in refused(write(MLP))
+    assert "model=mine.py:build" in refused(f"{write(MLP)}:")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def biuld(): pass", "'mine.py' has no 'build'. Did you mean model=mine.py:biuld?"),
+        ("def one(): pass\nclass Two: pass", "It has Two, one. Write a function"),
+        ("x = 3", "It has no function. Write a function without arguments"),
+        ("build = 3", "'build' in 'mine.py' is no function but a int"),
+        ("def build(width, depth=2): pass", "wants to be given width. Write a function without"),
+        ("def build(): return 3", "returned a int and must return a torch.nn.Module"),
+        ("def build(): return (1, 2)", "returned a int and must return a torch.nn.Module"),
+        ("def build(): pass", "returned a NoneType and must return"),
+        (
+            "1 / 0",
+            "Importing mine.py failed (mine.py, line 1): ZeroDivisionError: division by zero",
+        ),
+        ("x =", "Importing mine.py failed"),
+        ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("import sys; sys.exit(3)", "Importing mine.py failed (mine.py, line 1): SystemExit: 3"),
+        (
+            "def build(): raise ValueError('no')",
+            "mine.py:build failed (mine.py, line 1): ValueError",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(write, text, message):
+    assert message in refused(f"{write(text)}:build")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("import time; time.sleep(60)", "Importing mine.py did not end"),
+        ("import time\ndef build(): time.sleep(60)", "mine.py:build did not end"),
+        (
+            "while True:\n  try:\n    while True: pass\n  except Exception: pass",
+            "Importing mine.py",
+        ),
+    ],
+)
+def test_what_hangs_is_stopped(write, monkeypatch, text, what):
+    monkeypatch.setattr(own_module, "BUILD_LIMIT_S", 0.1)
+    message = refused(f"{write(text)}:build")
+    assert what in message
+    assert "it took longer than 0.1 s" in message
+    assert "__main__" in message
+
+
+def test_a_module_without_an_input_asks_for_it(write):
+    assert "input=3x224x224" in refused(f"{write(MLP)}:build", None)
+
+
+def test_an_input_that_a_layer_refuses_names_the_layer(write):
+    subject = own_subject(f"{write(MLP)}:build", Sample((3, 32, 32)))
+    with pytest.raises(InputError, match=r"layer '1' \(Linear\).*3072"):
+        graph_of(subject)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, a, b):
+        return self.linear(a + b)
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "args", "kwargs"),
+    [
+        (nn.Linear(4, 2), torch.zeros(3, 4), [(8, 4)], {}),
+        (Pair(), (torch.zeros(3, 4), torch.zeros(3, 4)), [(8, 4), (8, 4)], {}),
+        (Pair(), [torch.zeros(3, 4), torch.zeros(1, 4)], [(8, 4), (1, 4)], {}),
+        (Pair(), {"a": torch.zeros(3, 4), "b": torch.zeros(3, 4)}, [], {"a": (8, 4), "b": (8, 4)}),
+        (Pair(), UserDict(a=torch.zeros(3, 4), b=torch.tensor(1.0)), [], {"a": (8, 4), "b": ()}),
+        # a pair from a loader: the second are labels
+        (nn.Linear(4, 2), (torch.zeros(3, 4), torch.zeros(3)), [(8, 4)], {}),
+    ],
+)
+def test_an_example_batch_is_made_as_large_as_asked(module, batch, args, kwargs):
+    made_args, made_kwargs = from_module(module, batch).inputs(8, 0)
+    assert [tuple(value.shape) for value in made_args] == args
+    assert {name: tuple(value.shape) for name, value in made_kwargs.items()} == kwargs
+    assert graph_of(from_module(module, batch)).flops(1) > 0
+
+
+def test_a_module_is_named_after_its_class():
+    subject = from_module(Pair(), (torch.zeros(3, 4), torch.zeros(3, 4)))
+    assert subject.name == "Pair"
+    assert subject.source.endswith("test_own_module.Pair")
+
+
+def test_a_batch_without_a_tensor_is_refused():
+    for batch in (3, torch.tensor(1.0), [], None):
+        with pytest.raises(InputError, match=r"example batch of Linear.*is a"):
+            from_module(nn.Linear(4, 2), batch)
