@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +36,7 @@ COLUMNS = (
     "kind",
     "fp32_tflops",
     "tf32_tflops",
+    "fp32_matrix_tflops",
     "fp16_tflops",
     "bf16_tflops",
     "fp8_tflops",
@@ -48,6 +50,10 @@ COLUMNS = (
     "confidence",
     "note",
 )
+DERIVED = "fp32_matrix_tflops"
+STATED_IN_NOTE = re.compile(r"fp32 matrix ([\d.]+)")
+TWICE_IN_MATRICES = ("CDNA", "CDNA2")
+"""Architectures whose matrix engine does twice the plain fp32 rate (AMD, CDNA 2 white paper)."""
 TEXTS = {"hardware", "vendor", "name", "architecture", "kind", "interconnect", "confidence", "note"}
 
 
@@ -68,10 +74,10 @@ def main() -> None:
 
 def _checked(reader: csv.DictReader[str]) -> list[dict[str, str]]:
     """Return the rows, each with every column, a key of its own and figures that are numbers."""
-    missing = set(COLUMNS) - set(reader.fieldnames or ())
+    missing = set(COLUMNS) - {DERIVED} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    rows = list(reader)
+    rows = [row | {DERIVED: _fp32_matrix(row)} for row in reader]
     for row in rows:
         _check(row)
     keys = [row["hardware"] for row in rows]
@@ -79,6 +85,15 @@ def _checked(reader: csv.DictReader[str]) -> list[dict[str, str]]:
     if twice:
         raise ValueError(f"these keys stand there more than once: {', '.join(twice)}")
     return rows
+
+
+def _fp32_matrix(row: dict[str, str]) -> str:
+    """Return the peak of fp32 products where a matrix engine computes them in full precision."""
+    stated = STATED_IN_NOTE.search(row["note"] or "")
+    if stated:
+        return stated.group(1)
+    twice = row["architecture"] in TWICE_IN_MATRICES and row["fp32_tflops"]
+    return f"{2 * float(row['fp32_tflops']):g}" if twice else ""
 
 
 def _check(row: dict[str, str]) -> None:

@@ -95,6 +95,7 @@ class DeviceSpec:
         year: When it came out.
         fp32_flops: Peak of plain fp32, in FLOP/s.
         tf32_flops: Dense peak of fp32 products with TF32 or its like, in FLOP/s.
+        fp32_matrix_flops: Peak of products in full fp32 where a matrix engine does them, in FLOP/s.
         fp16_flops: Dense peak with fp32 accumulation, in FLOP/s.
         bf16_flops: Dense peak with fp32 accumulation, in FLOP/s.
         fp8_flops: Dense peak with fp32 accumulation, in FLOP/s.
@@ -118,6 +119,7 @@ class DeviceSpec:
     year: int | None = None
     fp32_flops: float | None = None
     tf32_flops: float | None = None
+    fp32_matrix_flops: float | None = None
     fp16_flops: float | None = None
     bf16_flops: float | None = None
     fp8_flops: float | None = None
@@ -340,6 +342,7 @@ def _read_row(row: Mapping[str, str]) -> DeviceSpec:
         year=_in_si(row["year"], 1),
         fp32_flops=_in_si(row["fp32_tflops"], 1e12),
         tf32_flops=_in_si(row["tf32_tflops"], 1e12),
+        fp32_matrix_flops=_in_si(row["fp32_matrix_tflops"], 1e12),
         fp16_flops=_in_si(row["fp16_tflops"], 1e12),
         bf16_flops=_in_si(row["bf16_tflops"], 1e12),
         fp8_flops=_in_si(row["fp8_tflops"], 1e12),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -122,6 +123,13 @@ class HardwareProfile:
         for rate in self.rates:
             table.setdefault((rate.kind, rate.form), []).append(rate)
         return table
+
+    @cached_property
+    def digest(self) -> str:
+        """Names these very measurements: measuring again, or scaling, makes another."""
+        values = self.to_json()  # of which a remembered profile has the same
+        measured = json.dumps([values[part] for part in ("rates", "contexts", "dispatch_s")])
+        return hashlib.sha256(measured.encode()).hexdigest()[:12]
 
     def scaled_to(self, machine: Machine) -> HardwareProfile:
         """Return a guess for another machine: rates in proportion to cores and clock."""

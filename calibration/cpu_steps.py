@@ -1,0 +1,245 @@
+"""Time training steps of random networks on this machine's CPU.
+
+    .venv/bin/python calibration/cpu_steps.py            # writes results/cpu_steps.json
+
+Networks of four families are drawn with a seed: fully connected, convolutional, recurrent and
+attention, of sizes that a desktop trains. None of them is a network that anyone knows by name, so
+those stay unseen. Each is timed in fp32 and under bf16 autocast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from traintime.hardware.timer import time_calls
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Case:
+    """One random network.
+
+    Args:
+        name: Tells how to make it again.
+        family: "mlp", "cnn", "rnn" or "transformer".
+        build: Makes the network.
+        inputs: Makes a batch of so many samples.
+        batch_size: Samples of a step.
+    """
+
+    name: str
+    family: str
+    build: Callable[[], nn.Module]
+    inputs: Callable[[int], Tensor]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One timing."""
+
+    case: str
+    family: str
+    batch_size: int
+    precision: str
+    optimizer: str
+    step_s: float
+    low_s: float
+    high_s: float
+
+
+def cases(num: int, seed: int = 1) -> Iterator[Case]:
+    """Yield random networks, the families in turn."""
+    makers = (_mlp, _cnn, _cnn, _rnn, _transformer)
+    for index in range(num):
+        draw = random.Random(f"{seed}-{index}")
+        yield makers[index % len(makers)](f"random-{seed}-{index}", draw)
+
+
+def _power(draw: random.Random, low: int, high: int) -> int:
+    return round(2 ** draw.uniform(low, high))
+
+
+def _mlp(name: str, draw: random.Random) -> Case:
+    widths = [_power(draw, 4, 11) for _ in range(draw.randint(2, 5))]
+    norm, dropout = draw.random() < 0.3, draw.choice([0.0, 0.0, 0.2])
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = []
+        for into, out in itertools.pairwise(widths):
+            layers += [nn.Linear(into, out), *([nn.BatchNorm1d(out)] if norm else []), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
+
+    return Case(name, "mlp", build, lambda b: torch.randn(b, widths[0]), _power(draw, 4, 9))
+
+
+class _Residual(nn.Module):
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the body makes of x to x."""
+        return torch.relu(x + self.body(x))
+
+
+def _cnn(name: str, draw: random.Random) -> Case:
+    side, into = draw.choice([16, 28, 32, 48, 64, 96]), draw.choice([1, 3, 3])
+    stages, norm = draw.randint(2, 4), draw.random() < 0.7
+    style = draw.choice(["plain", "residual", "depthwise", "grouped"])
+    act = draw.choice([nn.ReLU, nn.ReLU, nn.SiLU, nn.GELU])
+    width, window = draw.choice([16, 24, 32, 48, 64]), draw.choice([3, 3, 3, 5])
+
+    def conv(a: int, b: int, k: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+        layer = nn.Conv2d(a, b, k, stride, k // 2, groups=groups, bias=not norm)
+        return [layer, *([nn.BatchNorm2d(b)] if norm else [])]
+
+    def block(channels: int) -> nn.Module:
+        if style == "plain":
+            return nn.Sequential(*conv(channels, channels, window), act())
+        if style == "residual":
+            body = [*conv(channels, channels, 3), act(), *conv(channels, channels, 3)]
+            return _Residual(nn.Sequential(*body))
+        groups = channels if style == "depthwise" else 4
+        wide = [*conv(channels, 2 * channels, 1), act()]
+        middle = [*conv(2 * channels, 2 * channels, 3, groups=min(groups, 2 * channels)), act()]
+        return _Residual(nn.Sequential(*wide, *middle, *conv(2 * channels, channels, 1)))
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = [*conv(into, width, window), act()]
+        channels = width
+        for _ in range(stages):
+            layers += [block(channels), *conv(channels, 2 * channels, 3, stride=2), act()]
+            channels *= 2
+        return nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)
+        )
+
+    batch = max(4, _power(draw, 3, 7) * 32 // side)
+    return Case(name, "cnn", build, lambda b: torch.randn(b, into, side, side), min(batch, 128))
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, kind: str, vocabulary: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        core = nn.LSTM if kind == "lstm" else nn.GRU
+        self.core = core(width, width, layers, batch_first=True)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return (N, 10) scores of (N, T) ids."""
+        return self.head(self.core(self.embed(ids))[0][:, -1])
+
+
+def _rnn(name: str, draw: random.Random) -> Case:
+    kind, width = draw.choice(["lstm", "lstm", "gru"]), _power(draw, 5, 9)
+    layers, length = draw.randint(1, 2), _power(draw, 3.5, 7)
+    vocabulary = draw.choice([100, 1000, 10_000])
+    return Case(
+        name,
+        "rnn",
+        lambda: _Recurrent(kind, vocabulary, width, layers),
+        lambda b: torch.randint(0, vocabulary, (b, length)),
+        _power(draw, 3, 6),
+    )
+
+
+class _Encoder(nn.Module):
+    def __init__(self, vocabulary: int, width: int, heads: int, layers: int, wide: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        layer = nn.TransformerEncoderLayer(width, heads, wide, batch_first=True, dropout=0.1)
+        self.core = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return (N, 10) scores of (N, T) ids."""
+        return self.head(self.core(self.embed(ids)).mean(1))
+
+
+def _transformer(name: str, draw: random.Random) -> Case:
+    heads, width = draw.choice([2, 4, 8]), 64 * draw.randint(1, 6)
+    layers, length = draw.randint(1, 4), _power(draw, 4.5, 8)
+    vocabulary, wide = draw.choice([1000, 10_000]), width * draw.choice([2, 4])
+    return Case(
+        name,
+        "transformer",
+        lambda: _Encoder(vocabulary, width, heads, layers, wide),
+        lambda b: torch.randint(0, vocabulary, (b, length)),
+        _power(draw, 2, 5),
+    )
+
+
+def make_step(case: Case, precision: str, optimizer: str) -> Callable[[], None]:
+    """Return a call that trains one step on one batch."""
+    torch.manual_seed(0)
+    module, x = case.build().train(), case.inputs(case.batch_size)
+    y = torch.randint(0, 10, (case.batch_size,))
+    make = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
+    extra = {"momentum": 0.9} if optimizer == "sgd" else {}
+    update = make(module.parameters(), lr=1e-4, **extra)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            scores = module(x)
+        nn.functional.cross_entropy(scores.float(), y).backward()
+        update.step()
+        update.zero_grad()
+
+    return step
+
+
+def main() -> None:
+    """Time them all, writing as it goes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--num", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=0.4, help="seconds for one timing")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu_steps.json")
+    given = parser.parse_args()
+    from traintime.hardware.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    given.out.parent.mkdir(exist_ok=True)
+    timed: list[Timed] = []
+    began = perf_counter()
+    for index, case in enumerate(cases(given.num, given.seed)):
+        optimizer = "adam" if index % 2 else "sgd"
+        for precision in ("fp32", "bf16"):
+            step = make_step(case, precision, optimizer)
+            timing = time_calls(step, budget_s=given.budget, most_calls=200)
+            timed.append(
+                Timed(
+                    case.name,
+                    case.family,
+                    case.batch_size,
+                    precision,
+                    optimizer,
+                    timing.median_s,
+                    timing.low_s,
+                    timing.high_s,
+                )
+            )
+        print(
+            f"{perf_counter() - began:5.0f} s  {case.name} {case.family} "
+            f"{timed[-2].step_s * 1e3:.2f} {timed[-1].step_s * 1e3:.2f} ms",
+            flush=True,
+        )
+        given.out.write_text(json.dumps([asdict(one) for one in timed], indent=0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Fit the law of kernel times to public measurements, and write what the forecast ships.
+
+    .venv/bin/python calibration/fit.py MEASURED
+
+MEASURED is the folder of the public tables; the graphs of their models have been captured before
+(`graphs.py`), and how well the law forecasts what it was not fitted to is known
+(`benchmarks/forecast_accuracy.py`): that makes the intervals. Run again it writes the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from law import ON_MATRIX_FROM, START, Law, Static, exponent, fit, log_caps, prepare, software_of
+from measured_rows import OpRow, StepRow, op_rows, step_rows
+from points import make_points
+from traintime.forecast.device_parameters import KNOWN_DEVICE, SPECS_ONLY
+from traintime.hardware.devices import DeviceSpec, devices, find_device
+
+HERE = Path(__file__).parent
+OUT = HERE.parent / "src" / "traintime" / "forecast" / "device_parameters.json"
+ACCURACY = HERE.parent / "benchmarks" / "results" / "forecast_accuracy.json"
+"""How far forecasts were off of what was left out: it makes the intervals."""
+EVERY_OP = 16
+"""Of NeuSight's 340,000 operations one in so many is fitted."""
+Row = StepRow | OpRow
+
+WEIGHTS = {
+    "timm": 1.0,
+    "ryujaehun": 1.5,
+    "lambda": 1.0,
+    "lambda-tf": 0.6,
+    "nvidia-dle": 3.0,
+    "jcjohnson": 0.6,
+    "u39kun": 0.6,
+    "neusight": 4.0,
+    "": 0.08,
+}
+"""Of a row of each table; NeuSight's single operations count little each."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Everything that is fitted to, with numbers for names.
+
+    Args:
+        static: Points and rows.
+        devices: Keys in the order of their numbers.
+        architectures: Names so.
+        software: Names so.
+    """
+
+    static: Static
+    devices: tuple[str, ...]
+    architectures: tuple[str, ...]
+    software: tuple[str, ...]
+
+    @property
+    def num(self) -> tuple[Sequence[str], int, int, Sequence[str]]:
+        """What the law is made of."""
+        classes = self.static.points.classes
+        return classes, len(self.devices), len(self.architectures), self.software
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The measured rows."""
+        return self.static.points.rows
+
+    def weights(self, keep: Callable[[Row], bool] = lambda _: True) -> Tensor:
+        """Return (R,) weights, 0 for rows that are left out."""
+        counts = Counter((source_of(row), row.device) for row in self.rows)
+        values = [
+            WEIGHTS[source_of(row)] * _evened(counts[source_of(row), row.device]) * keep(row)
+            for row in self.rows
+        ]
+        return torch.tensor(values)
+
+    def law(self, keep: Callable[[Row], bool] = lambda _: True, **more: Any) -> Law:
+        """Return the law fitted to the rows that are kept."""
+        return fit(self.static, self.num, self.weights(keep), **more)
+
+
+def _evened(count: int) -> float:
+    """Rows of one table on one device tell less and less that is new beyond some hundred."""
+    return min(1.0, math.sqrt(100.0 / count)) if count else 1.0
+
+
+def source_of(row: Row) -> str:
+    """Return the table of a row; none for a single operation."""
+    return row.source if isinstance(row, StepRow) else ""
+
+
+def gather(rows: Sequence[Row]) -> Fitting:
+    """Return rows, graphs and devices as one fit sees them."""
+    points = make_points(rows, find_device)
+    keys = sorted({spec.key for spec in points.spec})
+    architectures = sorted({spec.architecture for spec in points.spec})
+    software = sorted({software_of(row) for row in points.rows})
+    static = prepare(points, keys, architectures, software)
+    return Fitting(static, tuple(keys), tuple(architectures), tuple(software))
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return all rows that the fit uses."""
+    return [*step_rows(folder), *op_rows(folder, EVERY_OP)]
+
+
+def to_json(law: Law, fitting: Fitting, spread: Mapping[str, float]) -> dict[str, Any]:
+    """Return what the forecast reads of GPUs and their like."""
+    tables = sorted({source_of(row) or "neusight operations" for row in fitting.rows})
+    with torch.no_grad():
+        of_devices = _devices(law, fitting)
+    return law_to_json(law, fitting.static.points.classes) | {
+        # One call updates all tensors of any optimizer on GPUs now; the rows are of SGD.
+        "update_calls": dict.fromkeys(OPTIMIZERS, 1.0),
+        "devices": of_devices,
+        "spread": {name: _short(value) for name, value in spread.items()},
+        "sources": tables,
+    }
+
+
+def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
+    """Return what was fitted of kernels and hosts: plain shares instead of logarithms."""
+    with torch.no_grad():
+        scalars = {name: value.exp().item() for name, value in law.scalars.items()}
+        rows = dict(zip(START, law.classes().T.tolist(), strict=True))
+        overlaps = {name: exponent(law.scalars[name]).item() for name in EXPONENTS}
+    classes = {
+        name: _class(name, {key: values[n] for key, values in rows.items()})
+        for n, name in enumerate(names)
+    }
+    classes.setdefault("other/forward", classes["elementwise/forward"])
+    return {
+        "classes": dict(sorted(classes.items())),
+        **{name: _short(value) for name, value in overlaps.items()},
+        **{name: _short(scalars[name]) for name in PLAIN_SCALARS},
+        "update_bytes": {
+            # Fitted for SGD with momentum (5 values moved); the others by their values moved.
+            name: _short(scalars["update_bytes"] * values / 5)
+            for name, values in {"sgd": 5, "adam": 7, "adamw": 7, "muon": 9}.items()
+        },
+    }
+
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
+EXPONENTS = ("overlap", "dispatch_overlap")
+PLAIN_SCALARS = ("launch_s", "call_s", "update_call_s", "cache_gain", "cache_bytes")
+
+
+def conformal_sigma(logs: Sequence[float], level: float = 0.8) -> float:
+    """Return the σ whose normal interval covers as much as the errors of what was left out ask for.
+
+    The half-width is the conformal quantile: the ⌈(n+1)·level⌉-th smallest absolute error.
+    """
+    ordered = sorted(map(abs, logs))
+    width = ordered[min(len(ordered), math.ceil((len(ordered) + 1) * level)) - 1]
+    return _short(width / NormalDist().inv_cdf(0.5 + level / 2))
+
+
+def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
+    product = "convolution" in name or "product" in name or name.startswith(("attention", "recur"))
+    cap = log_caps([name]).exp().item()
+    plain = {
+        "peak_share": _sigmoid(logs["peak_share"]),
+        "peak_share_fp32": _sigmoid(logs["peak_share"] + logs["fp32"]) * cap,
+        "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
+        "bytes_at_start": math.exp(logs["bytes_at_start"]),
+        "contiguous_peak_share": math.exp(logs["contiguous_peak"]),
+        "contiguous_bandwidth_share": math.exp(logs["contiguous_bandwidth"]),
+    }
+    if product:
+        plain |= {
+            **{f"{s}_at_half": math.exp(logs[f"{s}_at_half"]) for s in SIDES},
+            "misaligned_share": _sigmoid(-logs["misaligned"]),
+            "contiguous_traffic": math.exp(logs["contiguous_traffic"]),
+        }
+    return {key: _short(value) for key, value in plain.items()}
+
+
+SIDES = ("rows", "columns", "inner", "waves")
+
+
+def _devices(law: Law, fitting: Fitting) -> dict[str, dict[str, float | str]]:
+    """Return the shares of every device of the catalogue, by its own rows or its data sheet."""
+    return {spec.key: _shares(law, fitting, spec) for spec in devices()}
+
+
+def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | str]:
+    effect = law.common
+    if spec.architecture in fitting.architectures:
+        effect = effect + law.architecture[fitting.architectures.index(spec.architecture)]
+    known = spec.key in fitting.devices
+    if known:
+        effect = effect + law.device[fitting.devices.index(spec.key)]
+    matrix, vector, bandwidth = effect.exp().tolist()
+    fp32 = spec.fp32_flops or spec.half_flops or 1e12
+    plain = spec.fp32_matrix_flops or fp32
+
+    def share(peak: float) -> float:
+        on_matrix = peak > ON_MATRIX_FROM * fp32
+        fed = law.power_at(peak, spec, on_matrix=on_matrix)
+        return _short(fed * (matrix if on_matrix else vector))
+
+    return {
+        "half": share(spec.half_flops or fp32),
+        "tf32": share(spec.tf32_flops or plain),
+        "full": share(plain),
+        "vector": share(fp32),
+        "bandwidth": _short(bandwidth),
+        "evidence": KNOWN_DEVICE if known else SPECS_ONLY,
+    }
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def errors(law: Law, fitting: Fitting) -> Tensor:
+    """Return (R,) log of forecast over fact, without any framework's offset."""
+    with torch.no_grad():
+        points = law.at_points(fitting.static).log()
+        return points[fitting.static.points.row_point] - fitting.static.target
+
+
+def main() -> None:
+    """Fit to everything and write the parameters."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("measured", type=Path, help="folder of the public tables")
+    parser.add_argument("--steps", type=int, default=1000)
+    given = parser.parse_args()
+    fitting = gather(read_rows(given.measured))
+    law = fitting.law(steps=given.steps)
+    held_out = json.loads(ACCURACY.read_text())["rows"]
+    spread = {
+        KNOWN_DEVICE: held_out["families"]["spread"],
+        SPECS_ONLY: held_out["devices"]["spread"],
+    }
+    OUT.write_text(json.dumps(to_json(law, fitting, spread), indent=1) + "\n")
+    found = errors(law, fitting).abs()
+    for source in sorted(WEIGHTS):
+        here = found[torch.tensor([source_of(row) == source for row in fitting.rows])]
+        if len(here):
+            print(f"{source or 'operations':12} n {len(here):6} median {here.median():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The law of a kernel's time on a device: arithmetic, memory traffic, launch.
+
+    t = ((F / (P·s·e·g))^p + (Q / (B·b·h))^p)^(1/p) + t₀
+
+F are FLOP, P the device's peak for the kernel's number format, s the share of it that the device
+sustains, e the share that this kind of kernel reaches at best, and g how much of that is left at
+its sides. Q are bytes, B the bandwidth, b the share of it that the kind reaches, and h what the
+cache adds where there are few bytes. p joins both: they overlap, but not wholly. t₀ is what a
+kernel costs at least.
+
+The functions take numbers or tensors alike: the calibration differentiates what the forecast
+computes. References: Williams, Waterman, Patterson 2009 (roofline); Lee et al. 2025 (NeuSight:
+tiles and waves).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Number(Protocol):
+    """A float, or a tensor of them."""
+
+    def __add__(self, other: Any, /) -> Any: ...
+    def __radd__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __truediv__(self, other: Any, /) -> Any: ...
+    def __rtruediv__(self, other: Any, /) -> Any: ...
+    def __pow__(self, other: Any, /) -> Any: ...
+
+
+TILE = 128.0
+
+
+def share_at_sides(
+    batch: Number,
+    rows: Number,
+    columns: Number,
+    inner: Number,
+    cores: Number,
+    rows_at_half: Number,
+    columns_at_half: Number,
+    inner_at_half: Number,
+    waves_at_half: Number,
+) -> Any:
+    """Return how much of its best rate a product of these sides reaches, 0 to 1.
+
+    Short sides leave parts of a tile empty, a short inner side leaves the pipeline cold, and few
+    tiles leave cores idle. Each share is x / (x + x½).
+
+    Args:
+        batch: Products.
+        rows: Of the result.
+        columns: Of the result.
+        inner: Side that is summed over.
+        cores: Streaming multiprocessors of the device.
+        rows_at_half: Rows at which half of the rate is reached; so for the other sides.
+        columns_at_half: See there.
+        inner_at_half: See there.
+        waves_at_half: Tiles per core at which half of the rate is reached.
+    """
+    tiles = batch * (rows / TILE + 1.0) * (columns / TILE + 1.0)
+    waves = tiles / cores
+    return (
+        rows
+        / (rows + rows_at_half)
+        * (columns / (columns + columns_at_half))
+        * (inner / (inner + inner_at_half))
+        * (waves / (waves + waves_at_half))
+    )
+
+
+def bandwidth_gain(num_bytes: Number, cache_gain: Number, cache_bytes: Number) -> Any:
+    """Return how much faster than memory a kernel's traffic is where part of it stays in the cache.
+
+    Args:
+        num_bytes: That the kernel moves.
+        cache_gain: Bandwidth of the cache over that of the memory, less 1.
+        cache_bytes: Traffic at which half of the gain is left.
+    """
+    return 1.0 + cache_gain / (1.0 + num_bytes / cache_bytes)
+
+
+def kernel_seconds(arithmetic_s: Number, traffic_s: Number, overlap: Number) -> Any:
+    """Return the time of a kernel whose arithmetic and traffic would take so long alone.
+
+    Args:
+        arithmetic_s: Seconds of arithmetic alone.
+        traffic_s: Seconds of memory traffic alone.
+        overlap: p: 1 is one after the other, infinity hides the shorter wholly.
+    """
+    return (arithmetic_s**overlap + traffic_s**overlap) ** (1.0 / overlap)
