@@ -1,0 +1,1 @@
+"""What `gpu_ops.py` measures a GPU by: operations, dispatch and training steps."""
