@@ -1,0 +1,220 @@
+"""Forecasts for this machine's CPU against the steps, epochs and memory of 20 unseen models.
+
+    python benchmarks/cpu_models.py           # the truth, on a quiet machine
+    python benchmarks/forecast_here.py        # what would have been forecast
+
+Nothing was fitted to these models. Each is captured without computing and forecast from what
+`traintime machine` measured here; then again as if ten steps had been seen. Writes
+results/forecast_here.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist, median
+from typing import Any
+
+import measured_on
+from traintime.api.machine import machine
+from traintime.forecast.device_parameters import MEASURED_HERE, Parameters, cpu_parameters
+from traintime.forecast.device_step import predict_device_step, rates, sized_kernels
+from traintime.forecast.own_cpu import spec_of_profile
+from traintime.hardware.devices import DeviceSpec
+from traintime.workload.capture import Subject, capture
+from traintime.workload.kernels import KernelGraph
+from unseen_models import MODELS, Named
+
+RESULTS = Path(__file__).parent / "results"
+Z80 = NormalDist().inv_cdf(0.9)
+WARM_STEPS = 3
+"""Of the first ten, these warm caches and allocators and do not count."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One case, forecast and fact."""
+
+    model: str
+    family: str
+    precision: str
+    batch_size: int
+    step_s: float
+    forecast_step_s: float
+    epoch_s: float
+    forecast_epoch_s: float
+    epoch_spread: float
+    memory_bytes: float
+    forecast_memory_bytes: float
+    flops_over_peak_s: float
+
+
+def main() -> None:
+    """Forecast every measured case, print the table and write the result."""
+    given = _arguments()
+    measured = json.loads(given.truth.read_text())
+    spec, parameters = spec_of_profile(machine("cpu")), cpu_parameters()
+    by_name = {model.name: model for model in MODELS}
+    answers = [
+        _answer(by_name[case["model"]], case, spec, parameters) for case in measured["cases"]
+    ]
+    sigma = parameters.spread[MEASURED_HERE]
+    result = {
+        "measured_on": measured["measured_on"],
+        "answers": [vars(answer) for answer in answers],
+        "rows": [_steps(answers, sigma), _after_ten(answers), _memory(answers)],
+        "notes": [_families(answers), _worst(answers), _baseline(answers)],
+    }
+    measured_on.write(given.out, result)
+    for row in result["rows"]:
+        found = row["found"]
+        print(
+            f"{row['title']}: median {found['median']:.1%} p90 {found['p90']:.1%} {row['inside']}"
+        )
+    print(*result["notes"], sep="\n")
+
+
+def _answer(model: Named, case: dict[str, Any], spec: DeviceSpec, parameters: Parameters) -> Answer:
+    batch, half = case["batch_size"], case["precision"] == "bf16"
+    graph = graph_of(model, half=half)
+    precision = "amp" if half else "fp32"
+    step = predict_device_step(
+        graph,
+        sized_kernels(graph, batch, 1.0, precision, parameters),
+        rates(spec, precision, parameters.shares(spec)),
+        parameters,
+        optimizer=case["optimizer"],
+    )
+    flops = graph.flops(batch)
+    peak = spec.half_flops if half else spec.fp32_flops
+    seen = median(case["first_steps_s"][WARM_STEPS:])
+    return Answer(
+        model=model.name,
+        family=model.family,
+        precision=case["precision"],
+        batch_size=batch,
+        step_s=case["step_median_s"],
+        forecast_step_s=step.seconds,
+        epoch_s=case["epoch_s"],
+        forecast_epoch_s=seen * case["epoch_steps"],
+        epoch_spread=case["epoch_spread"],
+        memory_bytes=case["peak_memory_bytes"],
+        forecast_memory_bytes=_memory_bytes(graph, batch, case["optimizer"]),
+        flops_over_peak_s=flops / (peak or math.inf),
+    )
+
+
+def graph_of(model: Named, *, half: bool) -> KernelGraph:
+    """Return what a model launches on a CPU."""
+    subject = Subject(
+        model.name, model.source, model.build(), lambda b, _: (model.inputs(b), {}), ()
+    )
+    return capture(subject, "amp" if half else "fp32", target="cpu")
+
+
+SLOTS = {"sgd": 1, "adam": 2, "adamw": 2}
+
+
+def _memory_bytes(graph: KernelGraph, batch: int, optimizer: str) -> float:
+    """Return weights, the optimizer's state and what is live at the peak of a step."""
+    weights = 4.0 * graph.parameters
+    return weights * (1 + SLOTS[optimizer]) + graph.buffers_bytes + graph.peak_bytes.at(batch)
+
+
+def _summary(errors: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(errors)
+    return {
+        "median": median(ordered),
+        "p90": ordered[int(0.9 * (len(ordered) - 1))],
+        "mean": sum(ordered) / len(ordered),
+        "n": len(ordered),
+    }
+
+
+def _off(forecast: float, actual: float) -> float:
+    return abs(forecast / actual - 1)
+
+
+def _steps(answers: Sequence[Answer], sigma: float) -> dict[str, Any]:
+    inside = [abs(math.log(a.forecast_step_s / a.step_s)) <= Z80 * sigma for a in answers]
+    return {
+        "title": "a step of 20 models never run here",
+        "n": len(answers),
+        "found": _summary([_off(a.forecast_step_s, a.step_s) for a in answers]),
+        "inside": f"{sum(inside) / len(inside):.0%}",
+        "goal": "8 % · 20 %",
+        "beside": "FLOP / peak: " + _range([a.step_s / a.flops_over_peak_s for a in answers]),
+    }
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.1f}-{max(values):.1f} × too short"
+
+
+def _after_ten(answers: Sequence[Answer]) -> dict[str, Any]:
+    spread = _summary([a.epoch_spread for a in answers])
+    return {
+        "title": "an epoch after ten steps",
+        "n": len(answers),
+        "found": _summary([_off(a.forecast_epoch_s, a.epoch_s) for a in answers]),
+        "inside": "–",
+        "goal": "3 % · 10 %",
+        "beside": f"longest - shortest of 3 epochs: {spread['median']:.1%} · {spread['p90']:.1%}",
+    }
+
+
+def _memory(answers: Sequence[Answer]) -> dict[str, Any]:
+    return {
+        "title": "peak memory of a step on the CPU",
+        "n": len(answers),
+        "found": _summary([_off(a.forecast_memory_bytes, a.memory_bytes) for a in answers]),
+        "inside": "–",
+        "goal": "5 % median",
+        "beside": "–",
+    }
+
+
+def _families(answers: Sequence[Answer]) -> str:
+    def text(name: str, test: Callable[[Answer], bool]) -> str:
+        found = _summary([_off(a.forecast_step_s, a.step_s) for a in answers if test(a)])
+        return f"{name} {found['median']:.1%} · {found['p90']:.1%}"
+
+    families = sorted({a.family for a in answers})
+    parts = [text(f, lambda a, f=f: a.family == f) for f in families]
+    parts += [text(p, lambda a, p=p: a.precision == p) for p in ("fp32", "bf16")]
+    return "Error of a step by family and precision: " + "; ".join(parts) + "."
+
+
+def _worst(answers: Sequence[Answer]) -> str:
+    ranked = sorted(answers, key=lambda a: -abs(math.log(a.forecast_step_s / a.step_s)))
+    named = [
+        f"{a.model} {a.precision} batch {a.batch_size} "
+        f"({a.forecast_step_s * 1e3:.1f} for {a.step_s * 1e3:.1f} ms)"
+        for a in ranked[:8]
+    ]
+    return "Largest errors of a step: " + ", ".join(named) + "."
+
+
+def _baseline(answers: Sequence[Answer]) -> str:
+    factor = median([a.step_s / a.flops_over_peak_s for a in answers])
+    errors = [_off(a.flops_over_peak_s * factor, a.step_s) for a in answers]
+    found = _summary(errors)
+    return (
+        "FLOP over the peak with the one factor that suits these models best errs by "
+        f"{found['median']:.0%} · {found['p90']:.0%}."
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--truth", type=Path, default=RESULTS / "cpu_models.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "forecast_here.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
