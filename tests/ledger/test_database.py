@@ -1,12 +1,14 @@
+import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 
 from traintime.errors import StorageError
-from traintime.ledger.database import Ledger, LedgerRow
+from traintime.ledger.database import COLUMNS, Ledger, LedgerRow
 
 ROW = LedgerRow(
     name="run",
@@ -102,7 +104,8 @@ def test_four_processes_that_write_at_once_lose_nothing(tmp_path: Path):
 def test_a_damaged_ledger_says_how_to_start_a_new_one(tmp_path: Path, content: bytes):
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(content)
-    for use in (Ledger(path).rows, lambda: Ledger(path).put(ROW)):
+    ledger = Ledger(path)
+    for use in (ledger.rows, lambda: ledger.put(ROW), lambda: ledger.finished(*PLACE)):
         with pytest.raises(StorageError) as caught:
             use()
         assert f"The ledger '{path}' cannot be used" in str(caught.value)
@@ -121,3 +124,109 @@ def test_a_ledger_that_cannot_be_made_is_a_storage_error(tmp_path: Path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StorageError, match="cannot be used"):
         Ledger(tmp_path / "home" / "ledger.sqlite").rows()
+
+
+VERSION_0 = """
+CREATE TABLE runs (name TEXT PRIMARY KEY, folder TEXT NOT NULL, began TEXT NOT NULL,
+    status TEXT NOT NULL, data TEXT NOT NULL, model TEXT NOT NULL, target TEXT,
+    machine TEXT NOT NULL, evidence TEXT NOT NULL, forecast_s REAL NOT NULL,
+    forecast_low_s REAL NOT NULL, forecast_high_s REAL NOT NULL, forecast_step_s REAL NOT NULL,
+    total_s REAL, step_s REAL, accuracy REAL)
+"""
+PUT_0 = "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+DONE = replace(
+    ROW,
+    status="finished",
+    total_s=19.6,
+    step_s=0.019,
+    device="cpu",
+    execution="cpu, fp32, contiguous",
+    batch_size=64,
+    parameters=61_706,
+    software="traintime 0.1.0",
+    uncorrected_step_s=0.018,
+)
+PLACE = (DONE.machine, "cpu", "traintime 0.1.0")
+
+
+@pytest.fixture
+def old_path(tmp_path: Path) -> Path:
+    """A ledger as the first version made it, with a finished run."""
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(VERSION_0)
+        connection.execute(PUT_0, astuple(replace(ROW, total_s=19.6, step_s=0.019))[:16])
+        connection.commit()
+    return path
+
+
+def test_an_old_ledger_keeps_its_runs_and_takes_new_ones(old_path: Path):
+    old = replace(ROW, total_s=19.6, step_s=0.019)
+    new = replace(DONE, name="new")
+    assert Ledger(old_path).rows() == [old]
+    Ledger(old_path).put(new)
+    assert Ledger(old_path).rows() == [new, old]
+    assert Ledger(old_path).finished(*PLACE) == [new]
+
+
+def test_an_older_version_can_go_on_with_a_migrated_ledger(old_path: Path):
+    Ledger(old_path).put(DONE)
+    with closing(sqlite3.connect(old_path)) as connection:
+        columns = ", ".join(COLUMNS[:16])
+        put = PUT_0.replace("runs VALUES", f"runs ({columns}) VALUES")
+        connection.execute(put, astuple(replace(DONE, name="by the old one"))[:16])
+        connection.commit()
+    assert sorted(names(Ledger(old_path))) == ["by the old one", "run"]
+    assert Ledger(old_path).finished(*PLACE) == [DONE]
+
+
+def test_four_processes_that_migrate_at_once_lose_nothing(old_path: Path):
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE_TEN, old_path, str(number)],
+            cwd=Path(__file__).parents[2],
+        )
+        for number in range(4)
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0, 0]
+    assert len(names(Ledger(old_path))) == 1 + 40
+
+
+def test_an_old_ledger_has_no_finished_runs_and_is_left_as_it_is(old_path: Path):
+    before = old_path.read_bytes()
+    assert Ledger(old_path).finished(*PLACE) == []
+    assert old_path.read_bytes() == before
+
+
+def test_finished_runs_are_those_of_one_process_in_that_place(ledger: Ledger):
+    later = replace(DONE, name="later", began="2025-11-20T09:00:00")
+    for row in (
+        DONE,
+        later,
+        replace(DONE, name="resumed", num_processes=2),
+        replace(DONE, name="going on", total_s=None, step_s=None),
+        replace(DONE, name="too short for a step time", step_s=None),
+        replace(DONE, name="elsewhere", machine="Cray-1 x1"),
+        replace(DONE, name="on the GPU", device="cuda:0"),
+        replace(DONE, name="before", software="traintime 0.0.9"),
+        replace(DONE, name="odd", step_s="soon"),
+    ):
+        ledger.put(row)
+    assert ledger.finished(*PLACE) == [later, DONE]
+
+
+def test_looking_for_finished_runs_makes_no_ledger(ledger: Ledger, tmp_path: Path):
+    assert ledger.finished(*PLACE) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locked_ledger_is_soon_given_up(ledger: Ledger, tmp_path: Path):
+    ledger.put(DONE)
+    path = tmp_path / "new" / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("DELETE FROM runs")
+        with pytest.raises(StorageError, match="locked"):
+            ledger.finished(*PLACE)
+        other.rollback()
