@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := src tests benchmarks scripts
+SOURCES := src tests benchmarks calibration scripts
 
 .PHONY: demo test test-slow check format bench docs clean
 

@@ -195,10 +195,11 @@ def _readme(found: dict[str, Result]) -> str:
     summary = found["forecast_check"]["summary"]
     lines = [
         "## How accurate, how fast",
-        f"**Forecasts**, measured on this machine: median error {summary['step_median_error']:.0%} for "
+        f"**Forecasts of our own networks**, measured on this machine: median error {summary['step_median_error']:.0%} for "
         f"a step and {summary['total_median_error']:.0%} for a whole job; "
         f"{summary['total_coverage_of_80']:.0%} of {summary['cases']} jobs ended inside their 80 % "
         "interval. LeNet and an MLP are among the probes, so the small jobs are near what was measured.",
+        _elsewhere(found),
         "**Time to accuracy**, seconds from the start of the process, median of the seeds:",
         _race_summary(found["time_to_accuracy"]),
         RACE_CAVEATS,
@@ -208,6 +209,36 @@ def _readme(found: dict[str, Result]) -> str:
         + " Every table: [docs/measurements.md](docs/measurements.md).",
     ]
     return "\n\n".join(lines)
+
+
+def _elsewhere(found: dict[str, Result]) -> str:
+    """Say how near forecasts come for models and devices that the fit never saw."""
+    rows = [
+        [
+            row["title"],
+            f"{row['n']:,}",
+            _errors(row["law"]),
+            f"{row['law']['coverage_of_80']:.0%}",
+            _errors(row["baselines"]["constant efficiency"]),
+        ]
+        for row in found["forecast_accuracy"]["rows"].values()
+    ]
+    rows += [
+        [row["title"], str(row["n"]), _errors(row["found"]), row["inside"], "–"]
+        for row in found["forecast_here"]["rows"]
+    ]
+    heads = ["", "rows", "error, median · 90th percentile", "inside 80 %", "FLOP / peak, fitted"]
+    return "\n\n".join(
+        [
+            "**Forecasts of models and devices that were never seen**, by a law fitted to all others:",
+            _table(heads, rows),
+            "By family and device, with the largest errors: [docs/accuracy.md](docs/accuracy.md).",
+        ]
+    )
+
+
+def _errors(summary: dict[str, float]) -> str:
+    return f"{summary['median']:.1%} · {summary['p90']:.0%}"
 
 
 def _race_summary(result: Result) -> str:

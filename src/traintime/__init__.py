@@ -13,22 +13,26 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from traintime.api.demo import demo
-    from traintime.api.forecast import forecast
+    from traintime.api.forecast import forecast, forecast_devices
     from traintime.api.machine import machine
     from traintime.api.runs import compare_runs, delete_run, list_runs, resume, show_run
     from traintime.api.train import TrainResult, train
     from traintime.clock.eta import Eta
     from traintime.errors import TraintimeError
+    from traintime.forecast.device_forecast import DeviceForecast
     from traintime.forecast.forecast import Forecast
     from traintime.hardware.profile import HardwareProfile
     from traintime.recipe import Recipe
+    from traintime.recipe.question import Question
     from traintime.units import Interval
 
 _HOMES = {
+    "DeviceForecast": "traintime.forecast.device_forecast",
     "Eta": "traintime.clock.eta",
     "Forecast": "traintime.forecast.forecast",
     "HardwareProfile": "traintime.hardware.profile",
     "Interval": "traintime.units",
+    "Question": "traintime.recipe.question",
     "Recipe": "traintime.recipe",
     "TrainResult": "traintime.api.train",
     "TraintimeError": "traintime.errors",
@@ -36,6 +40,7 @@ _HOMES = {
     "delete_run": "traintime.api.runs",
     "demo": "traintime.api.demo",
     "forecast": "traintime.api.forecast",
+    "forecast_devices": "traintime.api.forecast",
     "list_runs": "traintime.api.runs",
     "machine": "traintime.api.machine",
     "resume": "traintime.api.runs",
@@ -44,10 +49,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "DeviceForecast",
     "Eta",
     "Forecast",
     "HardwareProfile",
     "Interval",
+    "Question",
     "Recipe",
     "TrainResult",
     "TraintimeError",
@@ -56,6 +63,7 @@ __all__ = [
     "delete_run",
     "demo",
     "forecast",
+    "forecast_devices",
     "list_runs",
     "machine",
     "resume",

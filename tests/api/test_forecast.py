@@ -97,7 +97,7 @@ def test_damaged_profile_counts_as_none(home: Path) -> None:
     [
         ({"data": "mnits"}, "Did you mean 'mnist'"),
         ({"model": "lenett"}, "Did you mean 'lenet'"),
-        ({"device": "tpu"}, "device=auto"),
+        ({"device": "tpu"}, "Did you mean 'tpu-v"),
     ],
     ids=str,
 )

@@ -150,6 +150,7 @@ def test_stopped_run_is_entered_as_such_and_finishes_when_resumed(stopped: str) 
     result = traintime.resume(stopped)
     (after,) = traintime.list_runs()
     assert (after.status, after.began) == ("finished", row.began)
+    assert (row.num_processes, after.num_processes) == (1, 2)
     assert (result.run, result.epochs) == (stopped, 2)
     assert after.total_s == result.total_s
 

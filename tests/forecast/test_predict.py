@@ -6,6 +6,7 @@ import pytest
 
 from traintime.api.job import read_job
 from traintime.errors import InputError
+from traintime.forecast.correction import Correction
 from traintime.forecast.predict import forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
 
@@ -80,3 +81,32 @@ def test_the_target_is_unknown_without_earlier_runs(profile):
     assert answer.time_to_target_s is None
     assert answer.total_s == answer.time_to_end_s
     assert any("no run of vgg11 on cifar10" in line for line in answer.assumptions)
+
+
+def test_a_correction_stretches_the_training_stage_alone_and_narrows_it(profile):
+    measured = dataclasses.replace(profile, evidence="measured on this machine")
+    fields = {"data": "cifar10", "model": "resnet18", "epochs": 4, "precision": "fp32"}
+    job = read_job(None, fields)
+    plan = plan_job(job.recipe, job.network, job.sizes, "cpu", measured)
+    before = forecast_job(job.recipe, plan, measured, 0.0)
+    correction = Correction(1.25, 0.08, 4, "2 of this job")
+    after = forecast_job(job.recipe, plan, measured, 0.0, correction)
+    assert after.step_time_s.median == pytest.approx(1.25 * before.step_time_s.median)
+    assert after.step_time_s.sigma == pytest.approx(0.08)
+    train = after.stages_s["train"]
+    assert train.median == pytest.approx(1.25 * before.stages_s["train"].median)
+    for stage in ("prepare", "validate", "evaluate"):
+        assert after.stages_s[stage] == before.stages_s[stage]
+    assert sum(kind.seconds for kind in after.step_by_kind) == pytest.approx(
+        1.25 * plan.step.seconds
+    )
+    assert after.bound_by == before.bound_by
+    assert after.total_s.sigma < before.total_s.sigma
+    assert after.uncorrected_step_s == pytest.approx(before.step_time_s.median)
+    assert "corrected by × 1.25 for 4 finished runs here (2 of this job)" in after.assumptions
+
+
+def test_without_a_correction_nothing_is_said_of_one(profile):
+    _, answer = forecast(profile, "data=mnist", "model=lenet")
+    assert not any("corrected" in line for line in answer.assumptions)
+    assert answer.uncorrected_step_s == answer.step_time_s.median

@@ -1,26 +1,241 @@
-"""The forecast verb."""
+"""The forecast verb: for this machine, and for devices that need not be here."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 from traintime.api.job import RecipeLike, forecast_known_job, profile_for, read_job
 from traintime.api.listener import Listener
+from traintime.errors import InputError, UnknownNameError
+from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.forecast import Forecast
+from traintime.hardware.devices import EVERY_DEVICE
+from traintime.recipe import Recipe
+from traintime.recipe.parse import read_fields
+from traintime.recipe.question import Question
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from traintime.api.question import Asked
+    from traintime.hardware.devices import DeviceCount
+    from traintime.workload.capture import Loss
+
+FITS_FROM = 0.5
+"""Chance of fitting from which a device is listed among those that can do the job."""
+
+
+@overload
+def forecast(recipe: Recipe, /, *, listener: Listener | None = None) -> Forecast: ...
+
+
+@overload
+def forecast(
+    recipe: Question, /, *, listener: Listener | None = None, **fields: Any
+) -> DeviceForecast: ...
+
+
+@overload
+def forecast(
+    recipe: nn.Module,
+    example_batch: Any,
+    /,
+    *,
+    loss: Loss | None = None,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> DeviceForecast: ...
+
+
+@overload
+def forecast(
+    recipe: RecipeLike = None, /, *, listener: Listener | None = None, **fields: Any
+) -> Forecast | DeviceForecast: ...
 
 
 def forecast(
-    recipe: RecipeLike = None, /, *, listener: Listener | None = None, **fields: Any
-) -> Forecast:
-    """Return what a training job will take on this machine, without running it.
+    recipe: RecipeLike | Question | nn.Module = None,
+    example_batch: Any = None,
+    /,
+    *,
+    loss: Loss | None = None,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> Forecast | DeviceForecast:
+    """Return what a training job will take, without running it.
+
+    A job of our trainer on this machine gets a `Forecast`, down to the time to a target. Any other
+    model, and any device of the catalogue, gets a `DeviceForecast`: `forecast(model="resnet50",
+    data="imagenet", epochs=90, batch_size=256, device="rtx-3090")`.
 
     Args:
-        recipe: A recipe or the path of a YAML file.
+        recipe: A recipe, a question, the path of a YAML file, or a torch module.
+        example_batch: What a torch module's forward takes; the first dimension is the batch.
+        loss: Of a torch module: makes a scalar of its output.
         listener: Told if the machine has to be measured first.
-        **fields: Recipe fields, for example `data="mnist", model="lenet", target="accuracy:0.99"`.
+        **fields: Fields of a recipe or question, for example `data="mnist", model="lenet"`, or
+            `device="a100x4", samples=50_000`.
 
     Raises:
-        InputError: The recipe cannot be done as it was written.
+        InputError: The job cannot be done as it was written.
+        MissingExtraError: The model has to be captured, and a package for it is not installed.
     """
-    job = read_job(recipe, fields)
-    return forecast_known_job(job, profile_for(job, listener or Listener()))
+    from traintime.api.question import asks_of_devices, find_devices
+
+    listener = listener or Listener()
+    asked = _look_up(recipe, example_batch, loss, fields, asks_of_devices)
+    if asked is None:
+        assert not isinstance(recipe, Question)
+        job = read_job(recipe, fields)  # pyright: ignore[reportArgumentType]
+        return forecast_known_job(job, profile_for(job, listener))
+    devices = find_devices(asked.device, listener)
+    if len(devices) != 1:
+        raise InputError(
+            f"device={asked.device} names {len(devices)} devices, and one is forecast at a time. "
+            f'Call traintime.forecast_devices(devices="{asked.device}", ...) for all of them'
+        )
+    return _forecast_each(asked, devices, listener, skip=False)[0]
+
+
+def forecast_devices(
+    recipe: RecipeLike | Question | nn.Module = None,
+    example_batch: Any = None,
+    /,
+    *,
+    devices: str | None = None,
+    sort_by: str = "time",
+    loss: Loss | None = None,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> tuple[DeviceForecast, ...]:
+    """Return what a training job will take on each of several devices.
+
+    Args:
+        recipe: A recipe, a question, the path of a YAML file, or a torch module.
+        example_batch: What a torch module's forward takes; the first dimension is the batch.
+        devices: Keys of the catalogue with their numbers, such as "rtx-3090,a100x4"; "all" is each
+            of them once and leaves out those of which too little is known. `device=` says the same.
+        sort_by: "time" (of the whole job), "memory" (that is left) or "efficiency" (FLOP per
+            joule). Those that the job does not fit into come last.
+        loss: Of a torch module: makes a scalar of its output.
+        listener: Told which devices were left out.
+        **fields: Fields of a recipe or question, for example `model="resnet50", data="imagenet"`.
+
+    Raises:
+        InputError: The job cannot be done as it was written, on a device that was named.
+        MissingExtraError: The model has to be captured, and a package for it is not installed.
+    """
+    from traintime.api.question import find_devices
+
+    if sort_by not in SORTS:
+        raise UnknownNameError("order", sort_by, SORTS, "Type for example sort_by=time")
+    listener = listener or Listener()
+    fields["device"] = devices or fields.get("device") or EVERY_DEVICE
+    asked = _look_up(recipe, example_batch, loss, fields, lambda _: True)
+    assert asked, "every list of devices is a question"
+    every = EVERY_DEVICE in [part.strip().casefold() for part in asked.device.split(",")]
+    found = find_devices(asked.device, listener)
+    forecasts = _forecast_each(asked, found, listener, skip=every)
+    order = SORTS[sort_by]
+    return tuple(sorted(forecasts, key=lambda each: (not _fits(each), *order(each))))
+
+
+def _look_up(
+    recipe: RecipeLike | Question | nn.Module,
+    example_batch: Any,
+    loss: Loss | None,
+    fields: Mapping[str, Any],
+    is_asked: Callable[[Mapping[str, Any]], bool],
+) -> Asked | None:
+    """Return what was asked of devices, or None for a job of our trainer here."""
+    from traintime.api.question import look_up, look_up_module
+
+    if recipe is None or isinstance(recipe, str | Path | Recipe | Question):
+        given = {**_fields_of(recipe), **fields}
+        return look_up(given) if isinstance(recipe, Question) or is_asked(given) else None
+    if not callable(getattr(recipe, "named_parameters", None)):
+        raise InputError(
+            f"A {type(recipe).__name__} was given where a recipe, a YAML file or a torch module is "
+            'due. Write for example forecast(model="resnet50", data="imagenet", device="rtx-3090")'
+        )
+    if example_batch is None:
+        raise InputError(
+            "What the module is given is not known. Write forecast(module, example_batch, ...)"
+        )
+    return look_up_module(recipe, example_batch, loss, fields)
+
+
+def _fields_of(recipe: RecipeLike | Question) -> dict[str, Any]:
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Question):
+        return recipe.model_dump(exclude_unset=True)
+    return recipe.model_dump() if isinstance(recipe, Recipe) else read_fields([str(recipe)])
+
+
+def _forecast_each(
+    asked: Asked, devices: tuple[DeviceCount, ...], listener: Listener, *, skip: bool
+) -> list[DeviceForecast]:
+    """Forecast on each device, all by the same kernels.
+
+    Args:
+        asked: What is asked.
+        devices: One or more.
+        listener: Told what was left out.
+        skip: Leave out a device that cannot do it as asked, unless none can.
+    """
+    from traintime.forecast.asked_job import SizedModel, sized_model
+    from traintime.forecast.device_job import forecast_on_device
+    from traintime.forecast.device_parameters import parameters_for
+
+    @cache
+    def model(of_kind: str) -> SizedModel:
+        return sized_model(asked.graphs, asked.job.sample, parameters_for(of_kind))
+
+    done: list[DeviceForecast] = []
+    refused: dict[str, InputError] = {}
+    for device in devices:
+        try:
+            kind = device.spec.kind
+            done.append(forecast_on_device(asked.job, model(kind), device, parameters_for(kind)))
+        except InputError as error:
+            if not skip:
+                raise
+            refused[str(device)] = error
+    if refused and not done:
+        raise next(iter(refused.values()))
+    if refused:
+        listener.say(
+            "Left out, since they cannot do it or too little is known of them: "
+            f"{', '.join(refused)}"
+        )
+    return done
+
+
+def _fits(forecast: DeviceForecast) -> bool:
+    return forecast.chance_it_fits is None or forecast.chance_it_fits >= FITS_FROM
+
+
+def _by_time(forecast: DeviceForecast) -> tuple[float, ...]:
+    return (forecast.total_s.median,)
+
+
+def _by_memory(forecast: DeviceForecast) -> tuple[float, ...]:
+    capacity = forecast.capacity_bytes
+    left = 0.0 if capacity is None else capacity - forecast.peak_memory_bytes.median
+    return (float(capacity is None), -left)
+
+
+def _by_efficiency(forecast: DeviceForecast) -> tuple[float, ...]:
+    efficiency = forecast.flops_per_joule
+    return (float(efficiency is None), -(efficiency or 0.0))
+
+
+SORTS: Mapping[str, Callable[[DeviceForecast], tuple[float, ...]]] = {
+    "time": _by_time,
+    "memory": _by_memory,
+    "efficiency": _by_efficiency,
+}

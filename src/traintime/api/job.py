@@ -10,11 +10,13 @@ from typing import Any
 
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
+from traintime.api.past_runs import conditions, finished_pairs
 from traintime.architecture import Network, network_for
 from traintime.data.catalogue import DataFacts, SplitSizes, check_augmentation, find, split_sizes
 from traintime.errors import InputError
+from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
-from traintime.forecast.predict import forecast_job, plan_job
+from traintime.forecast.predict import SIGMA, forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe, read_recipe
 
@@ -74,10 +76,12 @@ def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
 
 
 def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
-    """Return the forecast of a job on a device."""
+    """Return the forecast of a job on a device, corrected by the runs that it finished before."""
     plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
-    return forecast_job(job.recipe, plan, profile, startup_s)
+    under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
+    correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
+    return forecast_job(job.recipe, plan, profile, startup_s, correction)
 
 
 def profile_for(job: KnownJob, listener: Listener) -> HardwareProfile:

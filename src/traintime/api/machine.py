@@ -15,6 +15,8 @@ from time import perf_counter
 
 from traintime.api.listener import Listener
 from traintime.errors import InputError, MissingExtraError
+from traintime.forecast.own_cpu import spec_of_profile
+from traintime.hardware.devices import DeviceSpec, save_device
 from traintime.hardware.disk import reading_speed
 from traintime.hardware.machine import Machine, choose_device, detect_machine
 from traintime.hardware.profile import HardwareProfile, load_profile, save_profile
@@ -53,6 +55,35 @@ def machine(
     profile = _measure(found, chosen, listener)
     save_profile(profile, path)
     return profile
+
+
+def save_machine(
+    name: str,
+    device: str = "auto",
+    *,
+    measure: bool | None = None,
+    listener: Listener | None = None,
+) -> DeviceSpec:
+    """Keep this machine's processor, as measured, as a device that forecasts know by a name.
+
+    Args:
+        name: To type in `device=NAME`; lower-case letters, digits, dots and dashes.
+        device: "auto" or "cpu".
+        measure: As `machine` takes it.
+        listener: Told what is being measured.
+
+    Raises:
+        InputError: The name cannot be a device's, or a GPU was asked for.
+    """
+    profile = machine("cpu" if device == "auto" else device, measure=measure, listener=listener)
+    if profile.device != "cpu":
+        raise InputError(
+            f"{device} is a GPU, which forecasts know from the catalogue. `traintime hardware list "
+            "--kind gpu` shows how it is called; type device=cpu to save the processor"
+        )
+    spec = dataclasses.replace(spec_of_profile(profile), key=name, confidence="user")
+    save_device(spec)
+    return spec
 
 
 def usable_device(asked: str, found: Machine) -> str:

@@ -17,9 +17,11 @@ from traintime import __version__
 from traintime.api.job import KnownJob, RecipeLike, forecast_known_job, profile_for, read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
+from traintime.api.past_runs import conditions
 from traintime.errors import DivergedError, InputError, MissingExtraError, StoppedError
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
+from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.threads import share_processor
 from traintime.ledger.atomic import write_bytes_atomically
 from traintime.ledger.database import Ledger, LedgerRow
@@ -108,7 +110,7 @@ def train(
     folder.write_recipe(job.recipe.model_dump(mode="json"))
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
-    row = _ledger_row(folder, job.recipe, profile.machine, forecast)
+    row = _ledger_row(folder, job.recipe, profile, forecast)
     return run_job(job, forecast, folder, row, listener, began_at)
 
 
@@ -133,6 +135,7 @@ def run_job(
     """Train in a run folder, new or resumed, and enter the outcome in the ledger."""
     folder.claim()
     ledger = Ledger(ledger_path())
+    row = dataclasses.replace(row, num_processes=row.num_processes + resume)
     ledger.put(dataclasses.replace(row, status="running"))
     listener.on_forecast(job.recipe, forecast, folder.path)
     try:
@@ -218,20 +221,27 @@ def write_environment(folder: RunFolder, machine: Machine, forecast: Forecast) -
 
 
 def _ledger_row(
-    folder: RunFolder, recipe: Recipe, machine: Machine, forecast: Forecast
+    folder: RunFolder, recipe: Recipe, profile: HardwareProfile, forecast: Forecast
 ) -> LedgerRow:
+    under = conditions(recipe, forecast.execution, forecast.parameters, profile)
     return LedgerRow(
         name=folder.name,
         folder=str(folder.path.resolve()),
         began=datetime.now().isoformat(timespec="seconds"),
         status="running",
-        data=recipe.data,
-        model=recipe.model,
+        data=under.data,
+        model=under.model,
         target=recipe.target,
-        machine=machine.key,
+        machine=under.machine,
         evidence=forecast.evidence,
         forecast_s=forecast.total_s.median,
         forecast_low_s=forecast.total_s.low,
         forecast_high_s=forecast.total_s.high,
         forecast_step_s=forecast.step_time_s.median,
+        device=under.device,
+        execution=under.execution,
+        batch_size=under.batch_size,
+        parameters=under.parameters,
+        software=under.software,
+        uncorrected_step_s=forecast.uncorrected_step_s,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from traintime.cli.forecast import SortBy, TakesPlotFile
 from traintime.cli.hardware import hardware
 
 if TYPE_CHECKING:
@@ -51,19 +52,27 @@ def train(
         _run(lambda: verbs.train(words or [], as_json=as_json), as_json)
 
 
-@app.command(add_help_option=False)
+@app.command(add_help_option=False, cls=TakesPlotFile)
 def forecast(
     words: Words = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the arithmetic of the costliest kernels.")
+    ] = False,
+    plot: Annotated[
+        str | None, typer.Option("--plot", help="Write a page that shows it.", show_default=False)
+    ] = None,
+    sort: Annotated[SortBy, typer.Option("--sort", help="Order of several devices.")] = SortBy.TIME,
     as_json: Json = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="Explain each field.")] = False,
 ) -> None:
-    """Say how long a training job will take on this machine, without running it."""
-    from traintime.cli import verbs
+    """Say how long a training job will take, here or on another device, without running it."""
+    from traintime.cli import forecast as verb
 
     if show_help:
-        verbs.explain_fields("forecast")
+        verb.explain_fields()
     else:
-        _run(lambda: verbs.forecast(words or [], as_json=as_json), as_json)
+        show = verb.Show(explain, plot, sort, as_json)
+        _run(lambda: verb.forecast(words or [], show), as_json)
 
 
 @app.command()
@@ -79,12 +88,17 @@ def machine(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU.")] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Measure again.")] = False,
     details: Annotated[bool, typer.Option("--details", help="Show every measured rate.")] = False,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="NAME", help="Keep the processor as device=NAME."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what this machine has and what it sustains; measured once, then remembered."""
     from traintime.cli import verbs
 
-    _run(lambda: verbs.machine(device, measure=measure, details=details, as_json=as_json), as_json)
+    shown = {"measure": measure, "details": details, "as_json": as_json}
+    _run(lambda: verbs.machine(device, save=save, **shown), as_json)
 
 
 @runs.command("list")

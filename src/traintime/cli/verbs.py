@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import BaseModel
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from traintime.api import runs as runs_api
 from traintime.api.demo import demo as run_demo
-from traintime.api.forecast import forecast as make_forecast
-from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import machine as describe_machine
+from traintime.api.machine import save_machine
 from traintime.api.train import TrainResult
 from traintime.api.train import train as run_train
 from traintime.cli.display import Display, make_console
@@ -54,39 +54,32 @@ def resume(run: str, *, as_json: bool) -> None:
 
 def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> None:
     if as_json:
-        _print_json(verb(Listener()).to_json())
+        print_json(verb(Listener()).to_json())
         return
-    with _display() as display:
+    with open_display() as display:
         result = verb(display)
     console = display.console
     console.print(terminal.score_lines(result.to_json()["test"]))
     console.print()
-    report = _shown_path(result.report)
+    report = shown_path(result.report)
     console.print(
         terminal.closing_line(result.forecast, result.total_s, result.test.accuracy, report),
         soft_wrap=True,
     )
 
 
-def forecast(words: Sequence[str], *, as_json: bool) -> None:
-    """Forecast the recipe that the words describe."""
-    recipe = read_recipe(words)
-    if as_json:
-        _print_json(make_forecast(recipe).to_json())
-        return
-    with _display() as display:
-        answer = make_forecast(recipe, listener=display)
-    display.console.print(Text(terminal.title(read_job(recipe, {}).recipe), "bold"))
-    display.console.print()
-    display.console.print(terminal.forecast_lines(recipe, answer))
+def machine(device: str, *, measure: bool, details: bool, save: str | None, as_json: bool) -> None:
+    """Show this machine, and keep its processor under a name if one is given."""
+    if save:
+        _save_machine(save, device, measure=measure, as_json=as_json)
+    elif as_json:
+        print_json(describe_machine(device, measure=measure or None).to_json())
+    else:
+        _show_machine(device, measure=measure, details=details)
 
 
-def machine(device: str, *, measure: bool, details: bool, as_json: bool) -> None:
-    """Show this machine."""
-    if as_json:
-        _print_json(describe_machine(device, measure=measure or None).to_json())
-        return
-    with _display() as display:
+def _show_machine(device: str, *, measure: bool, details: bool) -> None:
+    with open_display() as display:
         profile = describe_machine(device, measure=measure or None, listener=display)
     display.console.print(terminal.machine_lines(profile))
     if details:
@@ -94,11 +87,25 @@ def machine(device: str, *, measure: bool, details: bool, as_json: bool) -> None
         display.console.print(terminal.machine_details(profile))
 
 
+def _save_machine(name: str, device: str, *, measure: bool, as_json: bool) -> None:
+    with open_display() as display:
+        listener = Listener() if as_json else display
+        spec = save_machine(name, device, measure=measure or None, listener=listener)
+    if as_json:
+        print_json(dataclasses.asdict(spec))
+        return
+    make_console().print(
+        f"{spec.name} is kept as {spec.key}. "
+        f"Type: traintime forecast model=resnet50 data=imagenet device={spec.key}",
+        soft_wrap=True,
+    )
+
+
 def list_runs(*, as_json: bool) -> None:
     """List all runs."""
     rows = runs_api.list_runs()
     if as_json:
-        _print_json([dataclasses.asdict(row) for row in rows])
+        print_json([dataclasses.asdict(row) for row in rows])
     elif rows:
         make_console().print(terminal.runs_table(rows))
     else:
@@ -109,7 +116,7 @@ def show_run(run: str, *, as_json: bool) -> None:
     """Show one run."""
     known = runs_api.show_run(run)
     if as_json:
-        _print_json(known)
+        print_json(known)
         return
     console = make_console()
     console.print(terminal.run_lines(known))
@@ -127,7 +134,7 @@ def delete_run(run: str, *, yes: bool, as_json: bool) -> None:
         typer.confirm(f"Delete {folder.path} and all that is in it?", abort=True)
     name = runs_api.delete_run(run)
     if as_json:
-        _print_json({"deleted": name})
+        print_json({"deleted": name})
     else:
         make_console().print(f"Deleted {name}")
 
@@ -136,7 +143,7 @@ def compare_runs(names: Sequence[str], *, as_json: bool) -> None:
     """Compare runs."""
     sides = runs_api.compare_runs(names)
     if as_json:
-        _print_json(sides)
+        print_json(sides)
     else:
         make_console().print(terminal.comparison_table(sides))
 
@@ -146,20 +153,31 @@ def explain_fields(verb: str) -> None:
     console = make_console()
     console.print(f"\n Usage: traintime {verb} [--json] [RECIPE.yaml] [KEY=VALUE]...\n")
     console.print(f" For example: traintime {verb} data=mnist model=lenet target=accuracy:0.99\n")
-    table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")
-    table.add_column("field", style="cyan", no_wrap=True)
-    table.add_column("default", style="dim", no_wrap=True)
-    table.add_column("meaning")
-    for name, field in Recipe.model_fields.items():
-        default = "by preset" if field.is_required() else _as_typed(field.default)
-        if name in ("data", "model"):
-            default = "required"
-        table.add_row(name, default, field.description or "")
-    console.print(table)
+    print_fields(console, Recipe, required=("data", "model"))
     console.print(
         "\n 'by preset' depends on model and data set; "
         "`traintime forecast --json` and every run's recipe.yaml show the value.\n"
     )
+
+
+def print_fields(console: Console, model: type[BaseModel], required: Sequence[str]) -> None:
+    """Print every field of a job, its default and its meaning.
+
+    Args:
+        console: Where to.
+        model: Whose fields.
+        required: Those that have to be given.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 1), header_style="bold")
+    table.add_column("field", style="cyan", no_wrap=True)
+    table.add_column("default", style="dim", no_wrap=True)
+    table.add_column("meaning")
+    for name, field in model.model_fields.items():
+        default = "by preset" if field.is_required() else _as_typed(field.default)
+        if name in required:
+            default = "required"
+        table.add_row(name, default, field.description or "")
+    console.print(table)
 
 
 def _as_typed(value: Any) -> str:
@@ -174,7 +192,8 @@ def _as_typed(value: Any) -> str:
 
 
 @contextmanager
-def _display() -> Generator[Display]:
+def open_display() -> Generator[Display]:
+    """Draw on the console until the verb has ended."""
     display = Display(make_console())
     try:
         yield display
@@ -182,11 +201,12 @@ def _display() -> Generator[Display]:
         display.close()
 
 
-def _print_json(values: Any) -> None:
+def print_json(values: Any) -> None:
+    """Print one JSON document."""
     typer.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _shown_path(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Return a path as short as it can be typed from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 from traintime.errors import InputError
+from traintime.forecast.correction import Correction
 from traintime.hardware.execution import Execution
 from traintime.units import Interval
 
@@ -43,6 +44,7 @@ class Forecast:
         parameters: Learned values of the network.
         steps_per_epoch: Optimizer steps in one epoch.
         epochs: At most.
+        correction: Of the training steps by finished runs, which is in all of the times above.
     """
 
     evidence: str
@@ -61,6 +63,12 @@ class Forecast:
     parameters: int
     steps_per_epoch: int
     epochs: int
+    correction: Correction | None = None
+
+    @property
+    def uncorrected_step_s(self) -> float:
+        """Median time of a step before the correction: what later ones are learned from."""
+        return self.step_time_s.median / (self.correction.factor if self.correction else 1.0)
 
     @property
     def bound_by(self) -> str:
@@ -96,6 +104,8 @@ class Forecast:
         plain["stages_s"] = {k: Interval(**v) for k, v in plain["stages_s"].items()}
         plain["step_by_kind"] = tuple(KindShare(**v) for v in plain["step_by_kind"])
         plain["execution"] = Execution(**plain["execution"])
+        correction = plain.get("correction")  # earlier versions knew of none
+        plain["correction"] = Correction(**correction) if correction else None
         plain["assumptions"], plain["picks"] = tuple(plain["assumptions"]), tuple(plain["picks"])
         return cls(**plain)
 

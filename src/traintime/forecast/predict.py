@@ -12,6 +12,7 @@ from traintime.architecture.fusing import can_be_fused
 from traintime.data.catalogue import SplitSizes
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
+from traintime.forecast.correction import Correction
 from traintime.forecast.forecast import Forecast, KindShare, mixture
 from traintime.forecast.memory import predict_memory
 from traintime.forecast.step_time import StepTime, predict_inference, predict_step
@@ -145,7 +146,11 @@ def _explain(recipe: Recipe, best: Plan, plans: Sequence[Plan]) -> Iterator[str]
 
 
 def forecast_job(
-    recipe: Recipe, plan: Plan, profile: HardwareProfile, startup_s: float
+    recipe: Recipe,
+    plan: Plan,
+    profile: HardwareProfile,
+    startup_s: float,
+    correction: Correction | None = None,
 ) -> Forecast:
     """Return the forecast of a planned job.
 
@@ -154,21 +159,24 @@ def forecast_job(
         plan: How it will be computed.
         profile: What the device sustains.
         startup_s: Seconds before the job itself begins, such as importing torch.
+        correction: Of the training steps, by finished runs; other stages stay as they are.
     """
     sigma = SIGMA[profile.evidence]
+    correction = correction or Correction.none(sigma)
     workload = plan.workload
-    step = Interval.lognormal(plan.step.seconds, sigma)
-    stages = _stages(plan, profile, startup_s, sigma)
+    step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
+    stages = _stages(plan, step, profile, startup_s)
     curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
     arrivals = curve.arrivals(recipe.goal) if curve and recipe.goal else None
-    ends = [_finish(stages, epoch / recipe.epochs, sigma) for epoch in range(1, recipe.epochs + 1)]
+    shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
+    ends = [_finish(stages, share, step.sigma, sigma) for share in shares]
     chance = sum(arrivals) if arrivals is not None else None
     memory = predict_memory(
         workload, plan.execution, recipe.accumulate, bool(recipe.ema) + bool(recipe.patience)
     )
     return Forecast(
         evidence=profile.evidence,
-        assumptions=tuple(_assumptions(recipe, profile, curve, chance)),
+        assumptions=tuple(_assumptions(recipe, profile, curve, chance, correction)),
         execution=plan.execution,
         picks=plan.picks,
         total_s=_total(ends, arrivals),
@@ -177,27 +185,29 @@ def forecast_job(
         time_to_end_s=ends[-1],
         stages_s=stages,
         step_time_s=step,
-        step_by_kind=_by_kind(plan.step),
+        step_by_kind=_by_kind(plan.step, correction.factor),
         peak_memory_bytes=Interval.lognormal(sum(memory.values()), MEMORY_SIGMA),
         memory_by_part=memory,
         parameters=workload.graph.parameters,
         steps_per_epoch=workload.steps_per_epoch,
         epochs=recipe.epochs,
+        correction=correction,
     )
 
 
-def _by_kind(step: StepTime) -> tuple[KindShare, ...]:
+def _by_kind(step: StepTime, factor: float) -> tuple[KindShare, ...]:
     return tuple(
-        KindShare(kind, seconds, seconds / step.seconds)
+        KindShare(kind, seconds * factor, seconds / step.seconds)
         for kind, seconds in step.by_kind().items()
         if seconds > 0
     )
 
 
 def _stages(
-    plan: Plan, profile: HardwareProfile, startup_s: float, sigma: float
+    plan: Plan, step: Interval, profile: HardwareProfile, startup_s: float
 ) -> Mapping[str, Interval]:
     work = plan.workload
+    judge_sigma = max(SIGMA[profile.evidence], STAGE_SIGMA)
 
     def judge(samples: int) -> float:
         return predict_inference(
@@ -206,20 +216,29 @@ def _stages(
 
     reading_s = work.resident_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
     compile_s = COMPILE_S if plan.execution.compile else 0.0
-    train_s = plan.step.seconds * work.steps_per_epoch * work.epochs + compile_s
+    train_s = step.median * work.steps_per_epoch * work.epochs + compile_s
     validate_s = judge(work.validation_samples) * work.epochs
     evaluate_s = judge(work.test_samples) + FINISH_S
     prepare_s = startup_s + SETUP_S + reading_s
     return {
         "prepare": Interval.lognormal(prepare_s, STAGE_SIGMA),
-        "train": Interval.lognormal(train_s, sigma),
-        "validate": Interval.lognormal(validate_s, max(sigma, STAGE_SIGMA)),
-        "evaluate": Interval.lognormal(evaluate_s, max(sigma, STAGE_SIGMA)),
+        "train": Interval.lognormal(train_s, step.sigma),
+        "validate": Interval.lognormal(validate_s, judge_sigma),
+        "evaluate": Interval.lognormal(evaluate_s, judge_sigma),
     }
 
 
-def _finish(stages: Mapping[str, Interval], share: float, sigma: float) -> Interval:
-    """Return the time until the result is there if training ends after a share of its epochs."""
+def _finish(
+    stages: Mapping[str, Interval], share: float, step_sigma: float, sigma: float
+) -> Interval:
+    """Return the time until the result is there if training ends after a share of its epochs.
+
+    Args:
+        stages: Of the whole job.
+        share: Of its epochs.
+        step_sigma: Of training steps, as finished runs leave it.
+        sigma: Of what no run corrects.
+    """
     parts = {
         "prepare": stages["prepare"].median,
         "train": stages["train"].median * share,
@@ -228,7 +247,7 @@ def _finish(stages: Mapping[str, Interval], share: float, sigma: float) -> Inter
     }
     total = sum(parts.values())
     # Training is wrong as a whole; the short stages add their own, independent error.
-    trained = (parts["train"] + parts["validate"]) * sigma
+    trained = parts["train"] * step_sigma + parts["validate"] * sigma
     short = math.hypot(parts["prepare"], parts["evaluate"]) * STAGE_SIGMA
     return Interval.lognormal(total, math.hypot(trained, short) / total)
 
@@ -255,12 +274,19 @@ def _time_to_target(
 
 
 def _assumptions(
-    recipe: Recipe, profile: HardwareProfile, curve: Curve | None, chance: float | None
+    recipe: Recipe,
+    profile: HardwareProfile,
+    curve: Curve | None,
+    chance: float | None,
+    correction: Correction,
 ) -> Iterator[str]:
     if profile.evidence == "specs only":
         yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
     else:
         yield f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
+    if correction.num_runs:
+        runs = f"{correction.num_runs} finished run{'s' * (correction.num_runs > 1)}"
+        yield f"corrected by × {correction.factor:.2f} for {runs} here ({correction.of})"
     yield "the data set is in the cache; fetching it the first time is not counted"
     if recipe.patience:
         yield "early stopping is not foreseen: the run may end before its last epoch"

@@ -26,10 +26,23 @@ def read_recipe(words: Iterable[str] = (), **fields: Any) -> Recipe:
     Raises:
         InputError: A word is neither, a key is unknown, or a value is out of its range.
     """
+    return make_recipe(read_fields(words, **fields))
+
+
+def read_fields(words: Iterable[str] = (), **fields: Any) -> dict[str, Any]:
+    """Return fields by name, before anybody has checked them.
+
+    Args:
+        words: `key=value`, or the path of a YAML file; later ones win.
+        **fields: Fields by name; they win over the words.
+
+    Raises:
+        InputError: A word is neither.
+    """
     values: dict[str, Any] = {}
     for word in words:
         values |= _read_word(word)
-    return make_recipe(values | fields)
+    return values | fields
 
 
 def make_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -42,11 +55,16 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
     for key, example in (("data", "mnist"), ("model", "lenet")):
         if key not in values:
             raise InputError(f"The recipe names no {key}; type for example {key}={example}")
-    values = {key: None if value == "none" else value for key, value in values.items()}
+    values = without_none(values)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise InputError(_explain(error, values)) from None
+        raise InputError("\n".join([*explain(error, values, MISFIT), SHOW_FIELDS])) from None
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with None where 'none' was typed."""
+    return {key: None if value == "none" else value for key, value in values.items()}
 
 
 def _read_word(word: str) -> dict[str, Any]:
@@ -91,17 +109,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in loaded.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
-    """Turn pydantic's report into one line per field, with what to type next."""
+def explain(error: ValidationError, values: Mapping[str, Any], misfit: str) -> list[str]:
+    """Turn pydantic's report into one line per field.
+
+    Args:
+        error: The report.
+        values: The fields that it is about.
+        misfit: What to say of fields that do not fit together.
+    """
     lines: dict[str, str] = {}
     for problem in error.errors():
         field = str(problem["loc"][0]) if problem["loc"] else ""
-        subject = f"{field}={_show(values[field])} does not work" if field else MISFIT
+        subject = f"{field}={_show(values[field])} does not work" if field else misfit
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             reason = "a value is missing"
         lines.setdefault(field, f"{subject}: {reason[0].lower()}{reason[1:]}.")
-    return "\n".join([*lines.values(), SHOW_FIELDS])
+    return list(lines.values())
 
 
 def _show(value: Any) -> str:

@@ -37,13 +37,17 @@ def render_report(run_folder: Path) -> str:
     Raises:
         RunFolderError: The folder is no run folder, or one of its files is damaged.
     """
-    return _environment().get_template("page.html.j2").render(_sections(read_run_files(run_folder)))
+    return (
+        page_environment()
+        .get_template("page.html.j2")
+        .render(_sections(read_run_files(run_folder)))
+    )
 
 
 def _sections(run: RunFiles) -> dict[str, Any]:
     charts = chart_data(run)
     return {
-        "file": _inlined,
+        "file": inlined,
         "run": run,
         "head": headline(run),
         "comparison": compare(run),
@@ -70,7 +74,8 @@ def as_script_json(value: Any) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Return what fills in the templates of `page/`."""
     environment = Environment(
         loader=FunctionLoader(_page_file),
         autoescape=True,
@@ -99,7 +104,8 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (?=(?:%|s|ms|µs|m|h|d|[KMG]iB)(?:\W|$))", "\u00a0", text)
 
 
-def _inlined(name: str) -> Markup:
+def inlined(name: str) -> Markup:
+    """Return a file of `page/` as it is."""
     return Markup(_page_file(name))  # noqa: S704  # our own files
 
 

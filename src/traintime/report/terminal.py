@@ -61,7 +61,7 @@ def machine_lines(profile: HardwareProfile) -> RenderableType:
         ),
         ("Evidence", f"{profile.evidence}, {profile.device}, {profile.measured_on}"),
     ]
-    return _labelled(rows)
+    return labelled(rows)
 
 
 def machine_details(profile: HardwareProfile) -> RenderableType:
@@ -127,7 +127,7 @@ def forecast_lines(recipe: Recipe, forecast: Forecast) -> RenderableType:
         ("assuming" if index == 0 else "", Text(assumption, "dim"))
         for index, assumption in enumerate(forecast.assumptions)
     ]
-    return _labelled(rows)
+    return labelled(rows)
 
 
 def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, RenderableType]]:
@@ -142,13 +142,13 @@ def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, Renderab
     return [("to target", text)]
 
 
-def progress_bar(done: float) -> Text:
+def progress_bar(done: float, width: int = BAR_WIDTH) -> Text:
     """Return a bar that is filled to a share."""
-    eighths = round(max(0.0, min(1.0, done)) * BAR_WIDTH * 8)
+    eighths = round(max(0.0, min(1.0, done)) * width * 8)
     full, rest = divmod(eighths, 8)
     tip = " ▏▎▍▌▋▊▉"[rest] if rest else ""
     bar = Text("█" * full + tip, "cyan")
-    return bar.append("·" * (BAR_WIDTH - full - bool(tip)), "grey35")
+    return bar.append("·" * (width - full - bool(tip)), "grey35")
 
 
 def progress_lines(
@@ -156,7 +156,7 @@ def progress_lines(
 ) -> RenderableType:
     """Return the live view of a training run."""
     if step is None:
-        return _labelled([("Training", Text("the first steps ...", "dim"))])
+        return labelled([("Training", Text("the first steps ...", "dim"))])
     done = step.step / total_steps
     bar = progress_bar(done).append(f" {format_percent(done, 0)}", "bold")
     where = (
@@ -166,7 +166,7 @@ def progress_lines(
     )
     rows: list[tuple[str, RenderableType]] = [("Training", bar), ("", where)]
     rows += _eta_rows(recipe, eta)
-    return _labelled(rows)
+    return labelled(rows)
 
 
 def _eta_rows(recipe: Recipe, eta: Eta) -> list[tuple[str, RenderableType]]:
@@ -226,7 +226,7 @@ def score_lines(test: Mapping[str, Any]) -> RenderableType:
     )
     names = [score["class"] for score in test["per_class"]]
     matrix = _confusion_table(names, test["confusion"])
-    return _labelled([("Test", summary), ("", Text("")), ("confusion", matrix)])
+    return labelled([("Test", summary), ("", Text("")), ("confusion", matrix)])
 
 
 def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Table:
@@ -300,10 +300,10 @@ def run_lines(known: Mapping[str, Any]) -> RenderableType:
     result = known.get("result")
     if result is None:
         resume = f"not finished; go on with: traintime runs resume {known['run']}"
-        return _labelled([*rows, ("status", Text(resume, "yellow"))])
+        return labelled([*rows, ("status", Text(resume, "yellow"))])
     took = f"{result['status']} after {format_duration(result['total_s'])}"
     rows += [("status", took), ("report", f"{known['folder']}/report.html"), ("", "")]
-    return Group(_labelled(rows), score_lines(result["test"]))
+    return Group(labelled(rows), score_lines(result["test"]))
 
 
 def comparison_table(sides: Sequence[Mapping[str, Any]]) -> Table:
@@ -326,7 +326,8 @@ def _cell(field: str, value: Any) -> str:
     return format_percent(value, 2) if field == "accuracy" else str(value)
 
 
-def _labelled(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+def labelled(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """Return rows with dim labels in front."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=LABEL_WIDTH - 2, style="dim", no_wrap=True)
     table.add_column(overflow="fold")

@@ -77,16 +77,21 @@ def stage_finding(run: RunFiles) -> str:
 def step_parts(run: RunFiles) -> tuple[Part, ...]:
     """Return the kinds of op of a step, longest first."""
     kinds = listed(run.forecast, "step_by_kind")
-    return _bars({str(kind["kind"]): float(kind["seconds"]) for kind in kinds}, format_duration)
+    return longest_first(
+        {str(kind["kind"]): float(kind["seconds"]) for kind in kinds}, format_duration
+    )
 
 
 def memory_parts(run: RunFiles) -> tuple[Part, ...]:
     """Return what fills the memory, largest first."""
     parts = section(run.forecast, "memory_by_part")
-    return _bars({str(name): float(size or 0) for name, size in parts.items()}, format_bytes)
+    return longest_first(
+        {str(name): float(size or 0) for name, size in parts.items()}, format_bytes
+    )
 
 
-def _bars(sizes: Mapping[str, float], show: Callable[[float], str]) -> tuple[Part, ...]:
+def longest_first(sizes: Mapping[str, float], show: Callable[[float], str]) -> tuple[Part, ...]:
+    """Return the parts of a whole that are there, by size."""
     whole, largest = sum(sizes.values()), max(sizes.values(), default=0.0)
     return tuple(
         Part(name, show(size), size / whole, round(100 * size / largest, 2))

@@ -1,0 +1,193 @@
+"""Write docs/accuracy.md from the results of the accuracy benchmarks.
+
+python scripts/make_accuracy.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent.parent
+RESULTS = HERE / "benchmarks" / "results"
+OUT = HERE / "docs" / "accuracy.md"
+PLOT = HERE / "docs" / "images" / "accuracy.svg"
+SIDE, MARGIN, GAP = 250, 46, 34
+WITHIN = 1.2
+"""The band of the plot: forecasts within 20 %."""
+Result = dict[str, Any]
+
+GOALS = {
+    "families": "8 % · 20 %",
+    "devices": "15 % · 35 %",
+    "transformers": "8 % mean",
+}
+
+INTRODUCTION = """
+# How accurate forecasts are
+
+Made by `python scripts/make_accuracy.py` from `benchmarks/forecast_accuracy.py` and
+`benchmarks/forecast_here.py`. The error is |forecast / actual - 1|; every row is forecast by a fit that saw
+nothing of its family of models, or nothing of its device. The interval's width for a group comes from the
+errors of the other groups alone.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [INTRODUCTION.strip()]
+    public = _read("forecast_accuracy")
+    if public:
+        PLOT.write_text(_plot(public), encoding="utf-8")
+        parts += _public(public)
+    here = _read("forecast_here")
+    if here:
+        parts += _here(here)
+    OUT.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"Written to {OUT}")
+
+
+def _read(name: str) -> Result | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _public(result: Result) -> list[str]:
+    rows = [
+        [
+            row["title"],
+            f"{row['n']:,} in {row['groups']}",
+            _pair(row["law"]),
+            f"{row['law']['mean']:.1%}",
+            f"{row['law']['coverage_of_80']:.0%}",
+            GOALS[name],
+            _pair(row["baselines"]["constant efficiency"]),
+            _pair(row["baselines"]["roofline"]),
+        ]
+        for name, row in result["rows"].items()
+    ]
+    heads = [
+        "work",
+        "rows, groups left out",
+        "median · 90th percentile",
+        "mean",
+        "inside 80 %",
+        "goal",
+        "constant share of peak",
+        "roofline",
+    ]
+    plot = "![Forecast against actual step times](images/accuracy.svg)"
+    parts = ["## Against public measurements", _table(heads, rows), plot]
+    for row in result["rows"].values():
+        parts += [f"### {row['title'][0].upper()}{row['title'][1:]}", _groups(row), _worst(row)]
+    return parts
+
+
+def _plot(result: Result) -> str:
+    """Draw every question's rows: forecast over actual seconds, both on log axes."""
+    panels = [
+        _panel(row, MARGIN + number * (SIDE + MARGIN + GAP))
+        for number, row in enumerate(result["rows"].values())
+    ]
+    width = len(panels) * (SIDE + MARGIN + GAP) + 10
+    height = SIDE + 2 * MARGIN + 14
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="system-ui, sans-serif" font-size="11" fill="#57606a">'
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>{"".join(panels)}</svg>\n'
+    )
+
+
+def _panel(row: Result, left: float) -> str:
+    pairs = row["actual_and_forecast_s"]
+    logs = [math.log10(value) for pair in pairs for value in pair]
+    low, high = math.floor(min(logs) * 2) / 2, math.ceil(max(logs) * 2) / 2
+
+    def x(log: float) -> float:
+        return left + (log - low) / (high - low) * SIDE
+
+    def y(log: float) -> float:
+        return MARGIN + SIDE - (log - low) / (high - low) * SIDE
+
+    band = math.log10(WITHIN)
+    corners = [(low, low - band), (high, high - band), (high, high + band), (low, low + band)]
+    shape = " ".join(f"{x(a):.1f},{y(min(max(b, low), high)):.1f}" for a, b in corners)
+    ticks = list(range(math.ceil(low), math.floor(high) + 1))
+    names = "".join(
+        f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{MARGIN}" y2="{MARGIN + SIDE}" stroke="#eaeef2"/>'
+        f'<line x1="{left}" x2="{left + SIDE}" y1="{y(t):.1f}" y2="{y(t):.1f}" stroke="#eaeef2"/>'
+        f'<text x="{x(t):.1f}" y="{MARGIN + SIDE + 15}" text-anchor="middle">{_seconds(t)}</text>'
+        f'<text x="{left - 5}" y="{y(t) + 4:.1f}" text-anchor="end">{_seconds(t)}</text>'
+        for t in ticks
+    )
+    dots = "".join(
+        f'<circle cx="{x(math.log10(a)):.1f}" cy="{y(math.log10(f)):.1f}" r="1.8"/>'
+        for a, f in pairs
+    )
+    title = f'<text x="{left}" y="{MARGIN - 26}" fill="#1f2328" font-weight="600">'
+    return (
+        f"{title}{row['title']}</text>"
+        f'<text x="{left}" y="{MARGIN - 11}">{len(pairs):,} rows, median error '
+        f"{row['law']['median']:.1%}; band: within 20 %</text>"
+        f'{names}<polygon points="{shape}" fill="#0969da" opacity="0.12"/>'
+        f'<line x1="{x(low)}" y1="{y(low)}" x2="{x(high)}" y2="{y(high)}" stroke="#0969da"/>'
+        f'<g fill="#1f2328" fill-opacity="0.35">{dots}</g>'
+        f'<text x="{left + SIDE / 2}" y="{MARGIN + SIDE + 32}" text-anchor="middle">actual step</text>'
+        f'<text transform="translate({left - 36} {MARGIN + SIDE / 2}) rotate(-90)" '
+        f'text-anchor="middle">forecast step</text>'
+    )
+
+
+def _seconds(log: int) -> str:
+    return {-4: "0.1 ms", -3: "1 ms", -2: "10 ms", -1: "0.1 s", 0: "1 s", 1: "10 s"}.get(
+        log, f"1e{log}"
+    )
+
+
+def _pair(summary: dict[str, float]) -> str:
+    return f"{summary['median']:.1%} · {summary['p90']:.1%}"
+
+
+def _groups(row: Result) -> str:
+    ranked = sorted(row["by_group"].items(), key=lambda item: -item[1]["median"])
+    cells = [
+        [name, str(found["n"]), _pair(found), f"{found['bias']:+.2f}"] for name, found in ranked
+    ]
+    return _table(
+        ["left out", "rows", "median · 90th percentile", "median log(forecast / actual)"], cells
+    )
+
+
+def _worst(row: Result) -> str:
+    named = [
+        f"{one['model'].partition(':')[2] or 'operations'} on {one['device']} ({one['log_error']:+.2f})"
+        for one in row["worst"][:10]
+    ]
+    return "Largest errors, log(forecast / actual): " + ", ".join(named) + "."
+
+
+def _here(result: Result) -> list[str]:
+    rows = [
+        [
+            row["title"],
+            str(row["n"]),
+            _pair(row["found"]),
+            row["inside"],
+            row["goal"],
+            row["beside"],
+        ]
+        for row in result["rows"]
+    ]
+    heads = ["work", "cases", "median · 90th percentile", "inside 80 %", "goal", "beside it"]
+    return ["## On this machine", _table(heads, rows), *result["notes"]]
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|---" + "|--:" * (len(heads) - 1) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""How large data sets are that forecasts know and nothing here can fetch: `known_sizes.toml`.
+
+This module imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from traintime.data.catalogue import DATA_SETS, DataFacts
+from traintime.errors import UnknownNameError
+
+Unit = Literal["images", "samples", "tokens"]
+
+
+@dataclass(frozen=True)
+class KnownSize:
+    """How much there is of a data set.
+
+    Args:
+        name: As it is typed in `data=NAME`.
+        title: As it is written in text.
+        unit: What is counted.
+        train: In the part that is trained on.
+        validation: In the part that is watched; 0 if there is none.
+        shape: (C, H, W), if all images have the same.
+        source: Where the figures stand.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    train: int
+    validation: int
+    shape: tuple[int, ...] | None
+    source: str
+
+    def samples(self, sequence_length: int) -> tuple[int, int]:
+        """Return training and validation samples.
+
+        Args:
+            sequence_length: Tokens of one sample; matters where tokens are counted.
+        """
+        if self.unit != "tokens":
+            return self.train, self.validation
+        return self.train // sequence_length, self.validation // sequence_length
+
+
+def find_size(name: str) -> KnownSize:
+    """Return how much there is of a data set.
+
+    Args:
+        name: Its name; capitals, '-', '_' and spaces do not matter.
+
+    Raises:
+        UnknownNameError: Nothing is known of one of that name.
+    """
+    size = _by_name().get(fold_name(name))
+    if size is None:
+        known = {size.name for size in _by_name().values()}
+        raise UnknownNameError(
+            "data set", name, known, "Type for example data=imagenet, or say samples=50000"
+        )
+    return size
+
+
+@cache
+def _by_name() -> dict[str, KnownSize]:
+    text = files("traintime.data").joinpath("known_sizes.toml").read_text(encoding="utf-8")
+    by_name = {fold_name(name): _of_ours(facts) for name, facts in DATA_SETS.items()}
+    for name, table in tomllib.loads(text).items():
+        size = _read(name, table)
+        by_name |= {fold_name(other): size for other in (name, *_other_names(table))}
+    return by_name
+
+
+def _other_names(table: dict[str, Any]) -> Iterator[str]:
+    yield from table.get("other_names", ())
+
+
+def _read(name: str, table: dict[str, Any]) -> KnownSize:
+    return KnownSize(
+        name=name,
+        title=table["title"],
+        unit=table["unit"],
+        train=table["train"],
+        validation=table.get("validation", 0),
+        shape=tuple(table["shape"]) if "shape" in table else None,
+        source=table["source"],
+    )
+
+
+def _of_ours(facts: DataFacts) -> KnownSize:
+    """Return one that our trainer has: whole, with its test part to validate on."""
+    return KnownSize(
+        name=facts.name,
+        title=facts.title,
+        unit="images",
+        train=facts.train_samples,
+        validation=facts.test_samples or 0,
+        shape=facts.shape,
+        source=facts.attribution,
+    )
+
+
+def fold_name(name: str) -> str:
+    """Return a name without capitals and separators: CIFAR-10 and cifar10 are one."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

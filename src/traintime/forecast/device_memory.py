@@ -1,0 +1,205 @@
+"""Peak memory of training on one device, by part, and the batch that fits.
+
+A step's peak lies in its backward, which the captured graph knows to the byte, or in its update:
+
+    peak = weights + optimizer + buffers + input + max(live in the backward, live in the update)
+
+What torch's allocator holds beyond that, and what cuDNN takes to work in, is a share of it, fitted
+by `calibration/memory.py` to batches that ran and the next larger ones that did not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from traintime.forecast.device_step import DevicePrecision
+from traintime.hardware.devices import DeviceSpec
+from traintime.units import GIB, MIB, Interval
+from traintime.workload.kernels import KernelGraph
+
+SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1}
+"""Values that an optimizer keeps for each parameter; sgd with momentum."""
+HELD_SHARE = 0.09
+"""Blocks of 2 MiB, cached and split ones, and work space of convolutions, relative to all tensors.
+Fitted to 519 rows of timm's tables (RTX 3090, AMP, torch 1.12; 0.16 with torch 1.10), where the
+logarithm of the rest has a deviation of 0.06 (0.14 with torch 1.10)."""
+MEMORY_SIGMA = 0.08
+"""Between both of these: nobody says which version will run."""
+CONTEXT_BYTES = {"cpu": 330 * MIB, "apple": 330 * MIB}
+"""A Python process with torch loaded, where its memory is the device's; see `forecast.memory`."""
+GPU_CONTEXT_BYTES = GIB // 2
+"""Assumed: a CUDA context with the kernels that a training loads lazily (CUDA 11.7 or later)."""
+DRIVER_SHARE = 0.0125
+"""Of a GPU's memory: torch's out-of-memory messages speak of 23.69 GiB of 24, and 79.15 of 80."""
+SURE_ENOUGH = 0.9
+"""Chance of fitting from which a batch counts as one that does."""
+SURE_SIGMAS = NormalDist().inv_cdf(SURE_ENOUGH)
+MOST_SAMPLES = 2**40
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """How a job uses one device, but for the size of its micro-batch.
+
+    Args:
+        graph: Captured with "amp" numerics for precision "amp", else with "fp32".
+        size: u, the input's size relative to the captured one.
+        sample_bytes: Of one sample as the device is given it.
+        precision: "half" means that weights are kept in 16 bits too.
+        optimizer: Name.
+        accumulates: Whether a step has several micro-batches, which keep gradients alive.
+        num_devices: That share each batch; with several, gradients are copied into buckets.
+        spec: The device.
+    """
+
+    graph: KernelGraph
+    size: float
+    sample_bytes: float
+    precision: DevicePrecision
+    optimizer: str
+    accumulates: bool
+    num_devices: int
+    spec: DeviceSpec
+
+    @property
+    def _halved(self) -> float:
+        return 0.5 if self.precision == "half" else 1.0
+
+    @property
+    def _weights(self) -> float:
+        return 4.0 * self._halved * self.graph.parameters
+
+    def by_part(self, micro_batch: float) -> Mapping[str, float]:
+        """Return bytes by part at a micro-batch; their sum is the expected peak."""
+        weights = self._weights
+        kept = self._kept(micro_batch)
+        live = self._live(micro_batch, kept)
+        activations = min(kept, live - weights)
+        transient = live - weights - activations
+        tensors = self._standing() + micro_batch * self.sample_bytes + live
+        return {
+            "weights": weights,
+            "gradients": weights + self._buckets,
+            "optimizer": weights * SLOTS[self.optimizer],
+            "buffers": self._halved * self.graph.buffers_bytes,
+            "input": micro_batch * self.sample_bytes,
+            "activations": activations,
+            "workspace": transient + HELD_SHARE * tensors,
+            "context": context_bytes(self.spec),
+        }
+
+    def peak(self, micro_batch: float) -> float:
+        """Return the expected peak in bytes: the sum of all parts."""
+        live = self._live(micro_batch, self._kept(micro_batch))
+        tensors = self._standing() + micro_batch * self.sample_bytes + live
+        return (1 + HELD_SHARE) * tensors + context_bytes(self.spec)
+
+    def _standing(self) -> float:
+        """Return bytes of weights, their optimizer's values, buffers and buckets."""
+        weights = self._weights * (1 + SLOTS[self.optimizer])
+        return weights + self._halved * self.graph.buffers_bytes + self._buckets
+
+    @property
+    def _buckets(self) -> float:
+        """Bytes that DistributedDataParallel copies gradients into, as many as all of them.
+
+        https://github.com/pytorch/pytorch/pull/41954 measures 8,250 MB with, 7,183 MB without.
+        """
+        return self._weights if self.num_devices > 1 else 0.0
+
+    def _kept(self, micro_batch: float) -> float:
+        return self._halved * self.graph.kept_bytes.at(micro_batch, self.size)
+
+    def _live(self, micro_batch: float, kept: float) -> float:
+        """Return the most that is live of gradients, activations and what is between them.
+
+        Gradients of an earlier micro-batch stay alive beside all activations. The update of
+        torch's optimizers holds as much again as the weights (their documentation, "foreach"). The
+        captured peak is no less than what is kept, but far from the captured sizes its parabola is.
+        """
+        backward = max(kept, self._halved * self.graph.peak_bytes.at(micro_batch, self.size))
+        if self.accumulates:
+            backward = max(backward, kept + self._weights)
+        return max(backward, 2 * self._weights)
+
+
+@dataclass(frozen=True)
+class Room:
+    """How a job fits into one device.
+
+    Args:
+        by_part: Bytes of the expected peak.
+        capacity_bytes: Of the device; None if it shares the machine's memory.
+        chance: Probability that the peak is below it; None without one.
+        largest_batch_size: Over all devices and micro-batches; None without a capacity.
+    """
+
+    by_part: Mapping[str, float]
+    capacity_bytes: float | None
+    chance: float | None
+    largest_batch_size: int | None
+
+    @property
+    def peak_bytes(self) -> float:
+        """The expected peak."""
+        return sum(self.by_part.values())
+
+
+def find_room(use: MemoryUse, micro_batch: int, parts: int) -> Room:
+    """Return how a micro-batch fits, and the largest batch that would.
+
+    Args:
+        use: Of the device.
+        micro_batch: Samples that it computes at a time.
+        parts: Into which a batch is split over devices and micro-batches.
+    """
+    by_part, capacity = use.by_part(micro_batch), capacity_bytes(use.spec)
+    if capacity is None:
+        return Room(by_part, None, None, None)
+    chance = chance_it_fits(sum(by_part.values()), capacity)
+    return Room(by_part, capacity, chance, parts * largest_fitting(use.peak, capacity))
+
+
+def capacity_bytes(spec: DeviceSpec) -> float | None:
+    """Return a device's memory, or None where that is the machine's.
+
+    What the catalogue has of a processor is the most that it can be given.
+    """
+    return None if spec.kind == "cpu" and spec.confidence != "user" else spec.memory_bytes
+
+
+def context_bytes(spec: DeviceSpec) -> float:
+    """Return what is used before the first tensor is made."""
+    if spec.kind in CONTEXT_BYTES:
+        return float(CONTEXT_BYTES[spec.kind])
+    return GPU_CONTEXT_BYTES + DRIVER_SHARE * (spec.memory_bytes or 0)
+
+
+def peak_interval(peak_bytes: float) -> Interval:
+    """Return the interval of a peak that is expected to be so large."""
+    return Interval.lognormal(peak_bytes, MEMORY_SIGMA)
+
+
+def chance_it_fits(peak_bytes: float, capacity_bytes: float) -> float:
+    """Return the probability that a peak expected to be so large is below the capacity."""
+    return NormalDist().cdf(math.log(capacity_bytes / peak_bytes) / MEMORY_SIGMA)
+
+
+def largest_fitting(peak: Callable[[int], float], capacity_bytes: float) -> int:
+    """Return the most samples that fit at nine chances in ten, 0 if not even one does.
+
+    Args:
+        peak: Expected bytes at a number of samples; never falls as it grows.
+        capacity_bytes: Of the device.
+    """
+    limit = capacity_bytes / math.exp(SURE_SIGMAS * MEMORY_SIGMA)
+    fits, too_many = 0, 1
+    while too_many < MOST_SAMPLES and peak(too_many) <= limit:
+        fits, too_many = too_many, 4 * too_many
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if peak(middle) <= limit else (fits, middle)
+    return fits

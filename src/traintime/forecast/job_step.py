@@ -1,0 +1,168 @@
+"""One optimizer step of a job: micro-batches, update, and the exchange of gradients."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from traintime.forecast.asked_job import DeviceJob, SizedGraph, uses_channels_last
+from traintime.forecast.data_parallel import exposed_all_reduce_s
+from traintime.forecast.device_forecast import KernelShare
+from traintime.forecast.device_parameters import Parameters
+from traintime.forecast.device_step import (
+    DevicePrecision,
+    DeviceStep,
+    Phases,
+    SizedKernel,
+    predict_device_step,
+    rates,
+)
+from traintime.forecast.forecast import KindShare
+from traintime.forecast.kernel_time import kernel_seconds
+from traintime.hardware.devices import DeviceCount
+
+SHOWN_KERNELS = 10
+
+
+@dataclass(frozen=True)
+class JobStep:
+    """One optimizer step on each of the devices.
+
+    Args:
+        one: A micro-batch with the update.
+        kernels: Of the micro-batch, in the order of its times.
+        micro_batches: Of the step.
+        seconds: Of all.
+        exposed_s: What of it is spent on nothing but the exchange of gradients.
+        forward_s: A forward alone, as in validation.
+        channels_last: Whether images are stored so.
+    """
+
+    one: DeviceStep
+    kernels: Sequence[SizedKernel]
+    micro_batches: int
+    seconds: float
+    exposed_s: float
+    forward_s: float
+    channels_last: bool
+
+    @property
+    def flops(self) -> float:
+        """Of all products on one device."""
+        return self.micro_batches * self.one.flops
+
+    @property
+    def waiting_s(self) -> float:
+        """What the device waits for the host."""
+        working_s = self.micro_batches * (self.one.device_s - self.one.update_s) + self.one.update_s
+        return max(0.0, self.seconds - self.exposed_s - working_s)
+
+    def by_kind(self) -> tuple[KindShare, ...]:
+        """Return where the step goes, the largest part first."""
+        totals = {"optimizer": self.one.update_s}
+        for time in self.one.kernels:
+            kind = time.kernel.kind
+            totals[kind] = totals.get(kind, 0.0) + self.micro_batches * time.seconds
+        totals |= {"waiting for dispatch": self.waiting_s, "communication": self.exposed_s}
+        return tuple(
+            KindShare(kind, seconds, seconds / self.seconds)
+            for kind, seconds in sorted(totals.items(), key=lambda item: -item[1])
+            if seconds > 0
+        )
+
+    def limited_by(self) -> str:
+        """Return what takes most of the step; a kernel counts for the longer of its two parts."""
+        arithmetic_s = sum(t.seconds for t in self.one.kernels if t.arithmetic_s >= t.traffic_s)
+        kernels_s = sum(time.seconds for time in self.one.kernels)
+        limits = {
+            "arithmetic": self.micro_batches * arithmetic_s,
+            "memory traffic": self.micro_batches * (kernels_s - arithmetic_s) + self.one.update_s,
+            "dispatch": self.waiting_s,
+            "communication": self.exposed_s,
+        }
+        return max(limits, key=lambda limit: limits[limit])
+
+    def most_expensive(self) -> tuple[KernelShare, ...]:
+        """Return the kernels that take most of the step."""
+        seconds = [time.seconds for time in self.one.kernels]
+        largest = heapq.nlargest(SHOWN_KERNELS, range(len(seconds)), key=seconds.__getitem__)
+        times = self.micro_batches
+        return tuple(
+            KernelShare(
+                name=f"{time.kernel.op} in {time.kernel.where}"
+                if time.kernel.where
+                else time.kernel.op,
+                kind=time.kernel.kind,
+                phase=time.kernel.phase,
+                count=times * time.kernel.count,
+                seconds=times * time.seconds,
+                share=times * time.seconds / self.seconds,
+                flops=times * time.flops,
+                num_bytes=times * time.num_bytes,
+                arithmetic_s=times * time.arithmetic_s,
+                traffic_s=times * time.traffic_s,
+                sides=sized.sides if time.kernel.sides else (),
+            )
+            for time, sized in ((self.one.kernels[place], self.kernels[place]) for place in largest)
+        )
+
+
+def predict_job_step(
+    job: DeviceJob,
+    sized: SizedGraph,
+    device: DeviceCount,
+    precision: DevicePrecision,
+    parameters: Parameters,
+) -> JobStep:
+    """Return a step of a job on a device, or on several that share each batch.
+
+    Args:
+        job: What is asked.
+        sized: Its kernels at the device's micro-batch.
+        device: How many of what.
+        precision: To compute in.
+        parameters: Of the fit.
+
+    Raises:
+        InputError: Too little is known of the device, or of what ties several together.
+    """
+    spec = device.spec
+    sustained = rates(spec, precision, parameters.shares(spec))
+    channels_last = uses_channels_last(job.memory_format, spec, precision, job.sample)
+    # A processor's kernels reorder images as they like: its fit does not tell the formats apart.
+    is_image = len(job.sample.shape) == 3 and spec.kind != "cpu"
+
+    def predict(phases: Phases, kernels: Sequence[SizedKernel]) -> DeviceStep:
+        return predict_device_step(
+            sized.graph,
+            kernels,
+            sustained,
+            parameters,
+            optimizer=job.optimizer,
+            phases=phases,
+            contiguous=is_image and not channels_last,
+            compiled=job.compiled,
+        )
+
+    last = predict("train", sized.kernels)
+    forward_s = sum(time.seconds for time in last.kernels if time.kernel.phase == "forward")
+    backward_s = last.device_s - last.update_s - forward_s
+
+    def without_update(phases: Phases, device_s: float) -> float:
+        """Join kernels that are known already with what the host needs to dispatch them."""
+        dispatch_s = predict(phases, ()).dispatch_s
+        return kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)
+
+    before_s = without_update("gradients", forward_s + backward_s)
+    gradient_bytes = (2.0 if precision == "half" else 4.0) * sized.graph.parameters
+    exposed_s = exposed_all_reduce_s(gradient_bytes, device, backward_s)
+    return JobStep(
+        one=last,
+        kernels=sized.kernels,
+        micro_batches=job.accumulate,
+        seconds=(job.accumulate - 1) * before_s + last.seconds + exposed_s,
+        exposed_s=exposed_s,
+        forward_s=without_update("forward", forward_s),
+        channels_last=channels_last,
+    )

@@ -1,0 +1,115 @@
+"""What the terminal shows of several devices that could do a job: a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from traintime.forecast.device_forecast import DeviceForecast
+from traintime.report.device_words import (
+    TIERS,
+    UNKNOWN,
+    device_label,
+    fits,
+    fitting_first,
+    format_chance,
+    format_throughput,
+    job_title,
+    short_interval,
+    short_time,
+)
+from traintime.units import GIB, format_count
+
+WIDE = 98  # all figures of a device fit beside the longest key of the catalogue
+WITH_EVIDENCE = 126  # and so does the evidence in full
+WITH_PRECISION = 132  # and the precision that each is used in
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Args:
+        heading: In two lines, so that the column stays narrow.
+        write: Returns the cell of a forecast.
+        from_width: Of the table; the column is left out of a narrower one.
+    """
+
+    heading: str
+    write: Callable[[DeviceForecast], str]
+    from_width: int = 0
+
+
+def _memory(forecast: DeviceForecast) -> str:
+    used = forecast.peak_memory_bytes.median / GIB
+    shown = f"{used:.1f}" if used < 99.95 else f"{used:.0f}"
+    capacity = forecast.capacity_bytes
+    return f"{shown}/{capacity / GIB:.0f}" if capacity else shown
+
+
+COLUMNS = (
+    Column("\nin", lambda forecast: forecast.precision, WITH_PRECISION),
+    Column("\nstep", lambda forecast: short_time(forecast.step_time_s.median)),
+    Column("\nepoch", lambda forecast: short_time(forecast.epoch_time_s.median), WIDE),
+    Column("to the end\n(80 %)", lambda forecast: short_interval(forecast.total_s)),
+    Column("samples\nper s", lambda forecast: format_throughput(forecast.samples_per_s), WIDE),
+    Column("memory\nGiB", _memory),
+    Column("\nfits", lambda forecast: format_chance(forecast.chance_it_fits)),
+    Column(
+        "FLOP\nper J",
+        lambda forecast: (
+            format_count(forecast.flops_per_joule) if forecast.flops_per_joule else UNKNOWN
+        ),
+        WIDE,
+    ),
+)
+
+
+def device_forecast_table(forecasts: Sequence[DeviceForecast], width: int) -> RenderableType:
+    """Return a table of devices, one line each, and what its columns mean.
+
+    Args:
+        forecasts: At least one, all of one job, in the order to show; those that do not fit come
+            last.
+        width: Characters that there are; the figures asked for least are left out of few.
+    """
+    columns = [column for column in COLUMNS if width >= column.from_width]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("\ndevice", overflow="fold", style="cyan")
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    table.add_column("\nevidence" if width >= WITH_EVIDENCE else "\nfrom", style="dim")
+    for forecast in fitting_first(forecasts):
+        cells = [column.write(forecast) for column in columns]
+        evidence = forecast.evidence if width >= WITH_EVIDENCE else _tier(forecast)
+        style = "" if fits(forecast) else "dim"
+        table.add_row(Text(device_label(forecast)), *cells, Text(evidence), style=style)
+    title = Text(f"{forecasts[0].model} on {_count(len(forecasts), 'device')}", "bold")
+    title.append(f"\n{job_title(*forecasts)}", "default not bold dim")
+    return Group(title, Text(), table, Text(), Text(_legend(forecasts, width), "dim"))
+
+
+def _tier(forecast: DeviceForecast) -> str:
+    return TIERS.get(forecast.evidence, forecast.evidence)
+
+
+def _legend(forecasts: Sequence[DeviceForecast], width: int) -> str:
+    lines = ["Memory: peak and capacity of one device."]
+    if width >= WIDE:
+        lines[0] += " FLOP per J: of products, at the rated power."
+    if width < WITH_EVIDENCE:
+        given = {forecast.evidence for forecast in forecasts}
+        tiers = [f"{tier} = {evidence}" for evidence, tier in TIERS.items() if evidence in given]
+        lines += [f"From: {', '.join(tiers)}."] if tiers else []
+    if too_large := sum(not fits(forecast) for forecast in forecasts):
+        lines.append(f"Last: {_count(too_large, 'device')} with probably too little memory.")
+    lines.append(f"All of one: device={device_label(fitting_first(forecasts)[0])} --explain")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

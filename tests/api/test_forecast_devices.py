@@ -1,0 +1,389 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import traintime
+from traintime import DeviceForecast, Forecast, Question, Recipe
+from traintime.api import question as question_api
+from traintime.api.listener import Listener
+from traintime.errors import InputError, MissingExtraError, UnknownNameError
+from traintime.hardware.devices import devices, find_device, save_device
+from traintime.hardware.machine import Gpu, Machine
+from traintime.units import GIB
+
+RESNET: dict[str, Any] = {"model": "resnet50", "data": "imagenet", "batch_size": 256}
+
+
+class Told(Listener):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+# One device
+
+
+def test_a_shipped_model_is_forecast_on_a_device_that_is_not_here():
+    answer = traintime.forecast(**RESNET, epochs=90, device="rtx-3090", precision="amp")
+    assert isinstance(answer, DeviceForecast)
+    assert (answer.model, answer.device, answer.num_devices) == ("resnet50", "rtx-3090", 1)
+    assert answer.steps_per_epoch == 5005
+    assert answer.epochs == 90
+    assert answer.parameters == 25_557_032
+    # 3 · 4.09 G multiply-adds a sample, He et al. 2015, less the first layer's input gradient
+    assert answer.flops_per_step == pytest.approx(256 * 6 * 4.09e9, rel=0.02)
+    assert 0.1 < answer.step_time_s.median < 1.0
+    assert answer.total_s.median > 90 * answer.epoch_time_s.median
+    assert any("1,281,167 images" in line for line in answer.assumptions)
+
+
+def test_an_answer_needs_neither_torch_nor_numpy():
+    script = (
+        "import sys; sys.modules['torch'] = None; import traintime\n"
+        "print(traintime.forecast(model='resnet50', data='imagenet', device='t4').parameters)\n"
+        "sys.exit(bool({'numpy', 'safetensors', 'PIL'} & {*sys.modules}))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert int(ended.stdout) == 25_557_032
+
+
+def test_a_recipe_here_is_forecast_as_before():
+    answer = traintime.forecast(data="digits", model="mlp", device="cpu")
+    assert isinstance(answer, Forecast)
+    recipe = Recipe(data="digits", model="mlp", device="cpu")  # pyright: ignore[reportCallIssue]
+    assert isinstance(traintime.forecast(recipe), Forecast)
+
+
+def test_a_recipe_may_be_asked_about_elsewhere():
+    recipe = Recipe(data="digits", model="mlp", epochs=7)  # pyright: ignore[reportCallIssue]
+    answer = traintime.forecast(recipe, device="t4")
+    assert isinstance(answer, DeviceForecast)
+    assert (answer.epochs, answer.batch_size) == (7, recipe.batch_size)
+
+
+def test_a_question_and_a_file_ask_alike(tmp_path: Path):
+    question = Question(model="resnet50", data="imagenet", batch_size=256, device="t4")
+    path = tmp_path / "question.yaml"
+    path.write_text("model: resnet50\ndata: imagenet\nbatch_size: 256\ndevice: t4\n")
+    answers = [traintime.forecast(question), traintime.forecast(path)]
+    assert answers[0] == answers[1] == traintime.forecast(**RESNET, device="t4")
+    assert traintime.forecast(question, device="a100").device == "a100"
+
+
+def test_input_scales_the_work_with_its_area():
+    small = traintime.forecast(**RESNET, device="t4")
+    large = traintime.forecast(**RESNET, device="t4", input="3x448x448")
+    assert large.flops_per_step == pytest.approx(4 * small.flops_per_step, rel=0.01)
+    assert large.input_shape == (3, 448, 448)
+    assert any("scaled to 3x448x448" in line for line in large.assumptions)
+    assert traintime.forecast(**RESNET, device="t4", input=448) == large
+
+
+def test_samples_limit_the_data_or_stand_for_it():
+    part = traintime.forecast(**RESNET, device="t4", samples=10_000)
+    assert part.steps_per_epoch == 40
+    own = traintime.forecast(model="resnet50", samples=640, device="t4")
+    assert (own.batch_size, own.steps_per_epoch) == (64, 10)
+    assert own.stages_s["validate"].median == 0.0
+    watched = traintime.forecast(model="resnet50", samples=640, validation_samples=64, device="t4")
+    assert watched.stages_s["validate"].median > 0
+
+
+def test_images_of_a_size_of_their_own_are_said_to_be_resized():
+    answer = traintime.forecast(model="resnet50", data="cifar100", device="t4")
+    assert any("type input=3x32x32 to leave them as they are" in a for a in answer.assumptions)
+    as_they_are = traintime.forecast(model="resnet50", data="cifar100", device="t4", input=32)
+    assert as_they_are.total_s.median < answer.total_s.median
+    assert not any("type input=" in a for a in as_they_are.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "read"),
+    [
+        ("hf:gpt2", 512, "512 tokens"),
+        ("hf:gpt2", "512 tokens", "512 tokens"),
+        ("timm:resnet50", 160, "3x160x160"),
+        ("timm:resnet50", "1x160x160", "1x160x160"),
+        ("net.py:build", 160, "160"),
+        ("hf:gpt2", None, ""),
+    ],
+)
+def test_a_number_alone_is_a_length_or_a_side(model: str, given: Any, read: str):
+    question = Question(model=model, samples=1, batch_size=1, input=given)
+    assert question_api._input_as_typed(question) == read
+
+
+def test_a_file_with_a_module_is_captured(tmp_path: Path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))\n"
+    )
+    model = f"{tmp_path / 'net.py'}:build"
+    answer = traintime.forecast(model=model, input="3x4x4", samples=1000, device="t4")
+    assert (answer.parameters, answer.input_shape) == (147, (3, 4, 4))
+
+
+# Our own networks
+
+
+def test_our_network_is_captured_and_keeps_its_preset():
+    answer = traintime.forecast(model="lenet", data="mnist", device="t4")
+    assert answer.parameters == 61_706
+    assert (answer.epochs, answer.batch_size, answer.input_shape) == (3, 256, (1, 28, 28))
+    assert answer.steps_per_epoch == 223  # of 57,000 images, as `traintime train` has them
+    changed = traintime.forecast(model="mlp", data="mnist", hidden=(10,), device="t4", epochs=2)
+    assert (changed.parameters, changed.epochs) == (784 * 10 + 10 + 10 * 10 + 10, 2)
+
+
+def test_resnet18_is_ours_on_small_images_and_the_shipped_one_on_imagenet():
+    ours = traintime.forecast(model="resnet18", data="cifar10", device="t4")
+    shipped = traintime.forecast(model="resnet18", data="imagenet", device="t4")
+    assert (ours.input_shape, shipped.input_shape) == ((3, 32, 32), (3, 224, 224))
+    assert (ours.parameters, shipped.parameters) == (11_173_962, 11_689_512)
+    resized = traintime.forecast(
+        model="resnet18", data="cifar10", device="t4", input="3x224x224", batch_size=64
+    )
+    assert resized.parameters == shipped.parameters
+    assert resized.flops_per_step * 4 == pytest.approx(
+        traintime.forecast(
+            model="resnet18", data="imagenet", device="t4", batch_size=256
+        ).flops_per_step
+    )
+
+
+def test_capturing_ours_leaves_random_numbers_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    traintime.forecast(model="mlp", data="digits", device="t4")
+    assert torch.rand(1) == expected
+
+
+def test_our_network_needs_torch(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'traintime\[train\]'"):
+        traintime.forecast(model="lenet", data="mnist", device="t4")
+
+
+def test_a_target_is_said_not_to_be_forecast_elsewhere():
+    answer = traintime.forecast(model="mlp", data="digits", target="accuracy:0.9", device="t4")
+    assert any("accuracy:0.9 is reached is not forecast" in line for line in answer.assumptions)
+
+
+# A torch module
+
+
+def tiny() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+
+
+def test_a_module_is_forecast_from_an_example_batch():
+    module = tiny()
+    before = [parameter.clone() for parameter in module.parameters()]
+    answer = traintime.forecast(module, torch.zeros(32, 3, 8, 8), samples=320, device="t4")
+    assert (answer.model, answer.batch_size, answer.steps_per_epoch) == ("Sequential", 32, 10)
+    assert answer.input_shape == (3, 8, 8)
+    assert answer.parameters == 3 * 8 * 9 + 8 + 8 * 36 * 4 + 4
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_a_module_may_bring_loss_optimizer_and_named_inputs():
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x)
+
+    module = Named()
+    answers = [
+        traintime.forecast(
+            module,
+            {"x": torch.zeros(8, 4)},
+            loss=lambda scores: scores.square().mean(),
+            optimizer=optimizer,
+            samples=64,
+            epochs=3,
+            device="t4",
+        )
+        for optimizer in ("adam", torch.optim.Adam, torch.optim.Adam(module.parameters()))
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    weights = answers[0].memory_by_part["weights"]
+    assert answers[0].memory_by_part["optimizer"] == 2 * weights
+    assert (answers[0].batch_size, answers[0].epochs) == (8, 3)
+
+
+def test_a_module_is_forecast_on_several_devices_from_one_capture():
+    answers = traintime.forecast_devices(
+        tiny(), (torch.zeros(32, 3, 8, 8),), devices="t4,a100x2", samples=320
+    )
+    assert {answer.device for answer in answers} == {"t4", "a100"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((nn.Linear(2, 2),), r"Write forecast\(module, example_batch"),
+        ((3,), "A int was given where a recipe, a YAML file or a torch module is due"),
+        ((nn.Linear(2, 2), object()), "holds no tensor"),
+    ],
+)
+def test_what_is_no_module_with_a_batch_is_refused(given: tuple[Any, ...], says: str):
+    with pytest.raises(InputError, match=says):
+        traintime.forecast(*given, samples=10, device="t4")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "type for example data=imagenet, or samples=50000"),
+        ({"samples": 10, "input": "2"}, "leave input= out"),
+        ({"samples": 10, "optimizer": torch.optim.LBFGS}, "optimizer=lbfgs does not work"),
+    ],
+)
+def test_a_module_is_asked_about_in_full(fields: dict[str, Any], says: str):
+    with pytest.raises(InputError, match=says):
+        traintime.forecast(nn.Linear(2, 2), torch.zeros(4, 2), device="t4", **fields)
+
+
+# Several devices
+
+
+def test_every_device_is_answered_or_said_to_be_left_out():
+    told = Told()
+    answers = traintime.forecast_devices(**RESNET, listener=told)
+    left_out = told.lines[-1]
+    assert left_out.startswith("Left out, since they cannot do it or too little is known of them:")
+    missing = {spec.key for spec in devices()} - {answer.device for answer in answers}
+    assert missing == set(left_out.partition(": ")[2].split(", "))
+    assert "gaudi" in missing
+    assert len(answers) > 150
+
+
+def test_devices_are_sorted_by_time_those_that_do_not_fit_last():
+    answers = traintime.forecast_devices(**RESNET, device="all")
+    fits = [
+        (answer.chance_it_fits or 0) >= 0.5 or answer.chance_it_fits is None for answer in answers
+    ]
+    assert fits == sorted(fits, reverse=True)
+    assert False in fits
+    times = [answer.total_s.median for answer, fit in zip(answers, fits, strict=True) if fit]
+    assert times == sorted(times)
+
+
+def test_devices_are_sorted_by_memory_left_and_by_efficiency():
+    roomy = traintime.forecast_devices(**RESNET, devices="t4,h200,a100", sort_by="memory")
+    assert [answer.device for answer in roomy] == ["h200", "a100", "t4"]
+    frugal = traintime.forecast_devices(**RESNET, devices="a100,rtx-3090", sort_by="efficiency")
+    efficiencies = [answer.flops_per_joule or 0 for answer in frugal]
+    assert efficiencies == sorted(efficiencies, reverse=True)
+    unknown = traintime.forecast_devices(
+        **RESNET, devices="cpu-gcp-n1-standard-16,t4", sort_by="memory"
+    )
+    assert [answer.device for answer in unknown] == ["t4", "cpu-gcp-n1-standard-16"]
+
+
+def test_a_list_names_devices_and_counts():
+    answers = traintime.forecast_devices(**RESNET, device=("rtx-3090", "a100x4"))
+    assert {(a.device, a.num_devices) for a in answers} == {("rtx-3090", 1), ("a100", 4)}
+
+
+def test_a_device_that_was_named_is_not_left_out():
+    with pytest.raises(InputError, match="Too little is known of"):
+        traintime.forecast_devices(**RESNET, devices="t4,gaudi")
+
+
+def test_what_no_device_can_do_is_refused_once():
+    with pytest.raises(InputError, match="more than the 100"):
+        traintime.forecast_devices(model="resnet50", samples=100, batch_size=256)
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(UnknownNameError, match=r"No order named 'price'.*sort_by=time"):
+        traintime.forecast_devices(**RESNET, sort_by="price")
+
+
+def test_one_answer_is_not_given_for_several_devices():
+    with pytest.raises(InputError, match=r"names 2 devices.*forecast_devices"):
+        traintime.forecast(**RESNET, device="t4,a100")
+
+
+@pytest.mark.slow
+def test_all_devices_take_little_longer_than_one():
+    def seconds(device: str) -> float:
+        began = process_time()
+        traintime.forecast_devices(**RESNET, device=device)
+        return process_time() - began
+
+    one, every = (min(seconds(device) for _ in range(5)) for device in ("t4", "all"))
+    assert every - one < 0.15  # 0.1 where nothing else runs
+
+
+# This machine
+
+
+def test_this_processor_is_forecast_by_what_was_measured_on_it():
+    answer = traintime.forecast(model="resnet50", samples=100, batch_size=10, device="cpu")
+    assert isinstance(answer, DeviceForecast)
+    assert answer.device == "cpu"
+    both = traintime.forecast_devices(model="resnet50", samples=100, devices="cpu, t4")
+    assert {each.device for each in both} == {"cpu", "t4"}
+
+
+def test_this_gpu_is_found_in_the_catalogue(monkeypatch: pytest.MonkeyPatch):
+    here = Machine("a CPU", 8, 3.0, 32 * GIB, GIB, (Gpu("NVIDIA GeForce RTX 3090", 24 * GIB),), "")
+    monkeypatch.setattr(question_api, "detect_machine", lambda _: here)
+    for device in ("auto", "cuda", "cuda:0"):
+        assert traintime.forecast(**RESNET, device=device).device == "rtx-3090"
+    with pytest.raises(UnknownNameError, match="cuda:1"):
+        traintime.forecast(**RESNET, device="cuda:1")
+
+
+def test_a_device_of_ones_own_is_forecast():
+    save_device(dataclasses.replace(find_device("t4"), key="mine", confidence="user"))
+    answer = traintime.forecast(**RESNET, device="mine")
+    assert (answer.device, answer.evidence) == ("mine", "specs only")
+
+
+# What cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "resnet5O"}, "No model named 'resnet5O'. Did you mean 'resnet50'"),
+        ({"model": "lennet", "data": "mnist"}, "No model named 'lennet'. Did you mean 'lenet'"),
+        ({"model": "lenet"}, "lenet is one of traintime's own networks.*data=mnist"),
+        ({"model": "lenet", "data": "mnist", "input": "1x28x28"}, "leave input= out"),
+        ({"data": "imagnet"}, "No data set named 'imagnet'. Did you mean 'imagenet'"),
+        ({"data": "wikitext-103"}, "WikiText-103 is made of tokens and resnet50 takes input"),
+        ({"samples": 2_000_000}, "2,000,000 training samples were asked for, and ImageNet-1k has"),
+        ({"input": "1x28x28"}, "input=1x28x28 does not fit resnet50"),
+        ({"input": "big"}, "input='big' is no shape"),
+        ({"device": "rtx-309O"}, "No device named 'rtx-309O'"),
+        ({"device": "t4x0"}, "whole number of devices"),
+        ({"device": "t4x1000"}, "cannot be split over 1,000 devices"),
+        ({"device": "cuda:7"}, "device=cuda:7 was asked for, and this machine has no GPU"),
+        ({"precision": "tf32"}, "T4 has no TF32"),
+        ({"lr": 0.1}, "'lr' is for networks that traintime trains itself"),
+        ({"epochs": 0}, "epochs=0 does not work"),
+        ({"model": "lenet", "data": "mnist", "batchsize": 1}, "Did you mean 'batch_size'"),
+        ({"model": "lenet", "data": "mnist", "dropout": 2}, "dropout=2 does not work"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_says_what_to_type(fields: dict[str, Any], says: str):
+    with pytest.raises(InputError, match=says):
+        traintime.forecast(**{**RESNET, "device": "t4", **fields})

@@ -1,0 +1,133 @@
+import dataclasses
+import math
+
+import pytest
+
+from traintime.forecast.device_memory import (
+    HELD_SHARE,
+    MEMORY_SIGMA,
+    MemoryUse,
+    capacity_bytes,
+    chance_it_fits,
+    context_bytes,
+    find_room,
+    largest_fitting,
+    peak_interval,
+)
+from traintime.hardware.devices import find_device
+from traintime.units import GIB, MIB
+from traintime.workload.kernels import Amount
+
+from .synthetic_device import card, each_sample, graph
+
+
+def use(**changes) -> MemoryUse:
+    plain = MemoryUse(
+        graph=graph(),
+        size=1.0,
+        sample_bytes=12_288.0,
+        precision="amp",
+        optimizer="sgd",
+        accumulates=False,
+        num_devices=1,
+        spec=card(),
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def test_a_peak_in_the_backward_is_told_by_part():
+    parts = use().by_part(100)
+    # the graph: 100 MB kept and 154 MB at the peak, of which 4 MB are gradients
+    assert parts["weights"] == parts["gradients"] == parts["optimizer"] == 4e6
+    assert parts["buffers"] == 1_000
+    assert parts["input"] == 1_228_800
+    assert parts["activations"] == 100e6
+    tensors = 3 * 4e6 + 1_000 + 1_228_800 + 100e6 + 50e6
+    assert parts["workspace"] == pytest.approx(50e6 + HELD_SHARE * tensors)
+    assert parts["context"] == 0.5 * GIB + 0.0125 * 8 * GIB
+    assert sum(parts.values()) == pytest.approx(tensors * (1 + HELD_SHARE) + parts["context"])
+
+
+def test_a_peak_in_the_update_holds_as_much_again_as_the_weights():
+    tiny = graph(kept_bytes=each_sample(10.0), peak_bytes=Amount((4e6,), (10.0,)))
+    parts = use(graph=tiny, sample_bytes=0.0).by_part(1)
+    assert parts["activations"] == 10
+    tensors = parts["weights"] + parts["optimizer"] + parts["buffers"] + 2 * 4e6
+    assert sum(parts.values()) - parts["context"] == pytest.approx(tensors * (1 + HELD_SHARE))
+
+
+def test_gradients_that_accumulate_stay_beside_all_activations():
+    flat = graph(peak_bytes=each_sample(1e6))
+    alone, accumulating = use(graph=flat), use(graph=flat, accumulates=True)
+    more = accumulating.peak(100) - alone.peak(100)
+    assert more == pytest.approx(4e6 * (1 + HELD_SHARE))
+
+
+def test_a_captured_peak_below_what_is_kept_is_not_believed():
+    bent = graph(peak_bytes=Amount((0.0, 0.0, 0.0), (-1e6, 0.0, 0.0)))
+    assert use(graph=bent).by_part(100)["activations"] == pytest.approx(100e6 - 4e6)
+
+
+def test_several_devices_keep_gradients_twice():
+    assert use(num_devices=2).by_part(1)["gradients"] == 8e6
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "slots"), [("sgd", 1), ("adam", 2), ("adamw", 2), ("muon", 1)]
+)
+def test_optimizers_keep_slots(optimizer: str, slots: int):
+    assert use(optimizer=optimizer).by_part(1)["optimizer"] == slots * 4e6
+
+
+def test_half_halves_all_that_is_computed():
+    full, half = use().by_part(100), use(precision="half").by_part(100)
+    for part in ("weights", "gradients", "optimizer", "buffers", "activations"):
+        assert half[part] == full[part] / 2
+    assert half["context"] == full["context"]
+
+
+def test_input_size_scales_what_is_kept():
+    linear = Amount((0.0, 0.0, 0.0), (0.0, 1e6, 0.0))
+    sized = graph(kept_bytes=linear, peak_bytes=Amount((4e6, 0.0, 0.0), (0.0, 1e6, 0.0)))
+    assert use(graph=sized, size=4.0).by_part(100)["activations"] == pytest.approx(400e6)
+
+
+def test_a_processor_has_a_process_and_no_context():
+    assert context_bytes(card(kind="cpu")) == 330 * MIB
+    assert capacity_bytes(find_device("cpu-epyc-7763")) is None
+    assert capacity_bytes(card(kind="cpu", confidence="user")) == 8 * GIB
+    assert capacity_bytes(card(memory_bytes=None)) is None
+
+
+def test_a_peak_at_the_capacity_fits_at_even_odds():
+    assert chance_it_fits(8e9, 8e9) == pytest.approx(0.5)
+    assert chance_it_fits(8e9, 8e9 * math.exp(MEMORY_SIGMA)) == pytest.approx(0.8413, abs=1e-4)
+    assert chance_it_fits(80e9, 8e9) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_interval_is_as_wide_as_the_fit_was_off():
+    assert peak_interval(1e9).sigma == pytest.approx(MEMORY_SIGMA)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 64, 1000, 1001])
+def test_the_largest_that_fits_is_found_exactly(samples: int):
+    sure = math.exp(1.2815515 * MEMORY_SIGMA)
+    capacity = samples * 1e6 * sure * (1 + 1e-6)
+    assert largest_fitting(lambda count: count * 1e6, capacity) == samples
+
+
+def test_nothing_fits_where_the_weights_do_not():
+    assert largest_fitting(lambda count: 1e9 + count, 1e8) == 0
+
+
+def test_room_counts_all_devices_and_micro_batches():
+    room, alone = find_room(use(), 100, 8), find_room(use(), 100, 1)
+    assert room.largest_batch_size == 8 * (alone.largest_batch_size or 0) > 0
+    assert room.chance == pytest.approx(1.0)
+    assert room.capacity_bytes == 8 * GIB
+    assert room.peak_bytes == pytest.approx(use().peak(100))
+
+
+def test_room_without_a_capacity_is_not_judged():
+    room = find_room(use(spec=card(memory_bytes=None)), 100, 1)
+    assert (room.capacity_bytes, room.chance, room.largest_batch_size) == (None, None, None)

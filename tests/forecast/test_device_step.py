@@ -1,0 +1,119 @@
+import dataclasses
+
+import pytest
+
+from traintime.errors import InputError
+from traintime.forecast.device_parameters import DeviceShares
+from traintime.forecast.device_step import (
+    DevicePrecision,
+    DeviceStep,
+    predict_device_step,
+    rates,
+    sized_kernels,
+)
+
+from .synthetic_device import HALF_OF_EVERYTHING, card, graph, parameters
+
+WHOLE = DeviceShares(1.0, 1.0, 1.0, 1.0, 1.0, "by hand")
+
+
+def step(law=None, precision: DevicePrecision = "amp", spec=None, captured=None, **options):
+    law, captured = law or parameters(), captured or graph()
+    kernels = sized_kernels(captured, 10, 1.0, precision, law)
+    device = rates(spec or card(), precision, WHOLE)
+    return predict_device_step(captured, kernels, device, law, **options)
+
+
+def test_a_step_is_arithmetic_traffic_and_update():
+    predicted = step()
+    # 3 · 10 GFLOP at 50 TFLOP/s, 100 MB at 500 GB/s, 20 MB at 1 TB/s
+    assert [time.seconds for time in predicted.kernels] == pytest.approx([2e-4, 2e-4, 4e-4])
+    assert predicted.update_s == pytest.approx(2e-5)
+    assert predicted.seconds == predicted.device_s == pytest.approx(8.2e-4)
+    assert predicted.flops == pytest.approx(3e10)
+    assert predicted.utilization == pytest.approx(3e10 / (100e12 * 8.2e-4))
+
+
+def test_a_forward_alone_has_neither_backward_nor_update():
+    assert step(phases="forward").seconds == pytest.approx(4e-4)
+
+
+def test_gradients_alone_have_no_update():
+    assert step(phases="gradients").seconds == pytest.approx(8e-4)
+
+
+def test_adam_moves_more_than_sgd():
+    assert step(optimizer="adam").update_s == pytest.approx(2.8e-5)
+
+
+def test_fp32_products_take_the_fp32_rate():
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in graph().kernels))
+    predicted = step(precision="fp32", captured=full)
+    assert [time.seconds for time in predicted.kernels] == pytest.approx([2e-3, 2e-4, 4e-3])
+    assert predicted.peak_flops == 10e12
+
+
+def test_tf32_products_take_its_rate():
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in graph().kernels))
+    predicted = step(precision="tf32", captured=full, spec=card(tf32_flops=50e12))
+    assert predicted.kernels[0].seconds == pytest.approx(1e10 / 25e12)
+    assert predicted.peak_flops == 50e12
+
+
+def test_fp32_products_take_the_matrix_engine_where_it_computes_them():
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in graph().kernels))
+    predicted = step(precision="fp32", captured=full, spec=card(fp32_matrix_flops=20e12))
+    assert predicted.kernels[0].seconds == pytest.approx(1e10 / 10e12)
+
+
+def test_half_halves_the_bytes_and_computes_all_in_16_bits():
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in graph().kernels))
+    predicted = step(precision="half", captured=full)
+    assert [time.seconds for time in predicted.kernels] == pytest.approx([2e-4, 1e-4, 4e-4])
+
+
+def test_the_device_waits_for_the_host():
+    law = parameters(call_s=1e-3, update_call_s=1e-3, dispatch_overlap=64.0)
+    predicted = step(law)
+    assert predicted.dispatch_s == pytest.approx(10e-3 + 4e-3)
+    assert predicted.seconds == pytest.approx(14e-3)
+    assert predicted.by_kind()["waiting for dispatch"] == pytest.approx(14e-3 - 8.2e-4)
+    assert step(law, compiled=True).dispatch_s == 0.0
+
+
+def test_every_kernel_costs_its_launch():
+    assert step(parameters(launch_s=1e-4)).seconds == pytest.approx(11.2e-4)
+
+
+def test_images_by_channel_first_are_slower_where_the_fit_says_so():
+    slower = dataclasses.replace(HALF_OF_EVERYTHING, contiguous_bandwidth_share=0.5)
+    law = parameters(classes={"other/forward": slower})
+    assert step(law, contiguous=True).kernels[1].seconds == pytest.approx(4e-4)
+    assert step(law, contiguous=False).kernels[1].seconds == pytest.approx(2e-4)
+
+
+def test_kinds_add_up_to_the_step():
+    predicted: DeviceStep = step()
+    assert sum(predicted.by_kind().values()) == pytest.approx(predicted.seconds)
+    assert next(iter(predicted.by_kind())) == "matrix product"
+
+
+def test_what_a_device_sustains_is_a_share_of_its_data_sheet():
+    sustained = rates(card(), "amp", DeviceShares(0.8, 1.0, 0.6, 0.5, 0.9, "by hand"))
+    assert sustained.matrix_half == pytest.approx(80e12)
+    assert sustained.matrix_full == pytest.approx(6e12)
+    assert sustained.vector == pytest.approx(5e12)
+    assert sustained.bandwidth == pytest.approx(0.9e12)
+    assert sustained.peak == 100e12
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ({"bandwidth": None}, "its memory bandwidth was never published"),
+        ({"fp32_flops": None, "fp16_flops": None}, "its arithmetic peak was never published"),
+    ],
+)
+def test_a_data_sheet_that_says_too_little_is_refused(missing: dict[str, None], says: str):
+    with pytest.raises(InputError, match=says):
+        rates(card(**missing), "fp32", WHOLE)

@@ -1,0 +1,38 @@
+import pytest
+
+from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides
+
+
+@pytest.mark.parametrize(
+    ("overlap", "seconds"), [(1.0, 7.0), (2.0, 5.0), (64.0, pytest.approx(4.0, rel=1e-9))]
+)
+def test_overlap_joins_three_and_four_seconds(overlap: float, seconds: float):
+    assert kernel_seconds(3.0, 4.0, overlap) == pytest.approx(seconds)
+
+
+def test_a_kernel_without_arithmetic_takes_its_traffic():
+    assert kernel_seconds(0.0, 4.0, 2.0) == 4.0
+
+
+def test_sides_at_half_leave_half_of_the_rate_each():
+    # one product of 128 × 128 is (1 + 1)·(1 + 1) = 4 tiles, over 2 cores 2 waves
+    share = share_at_sides(1.0, 128.0, 128.0, 64.0, 2.0, 128.0, 128.0, 64.0, 2.0)
+    assert share == pytest.approx(0.5**4)
+
+
+def test_without_halves_every_product_reaches_the_whole_rate():
+    assert share_at_sides(1.0, 3.0, 5.0, 7.0, 100.0, 0.0, 0.0, 0.0, 0.0) == 1.0
+
+
+def test_many_products_fill_the_cores_that_one_leaves_idle():
+    def share(batch: float) -> float:
+        return share_at_sides(batch, 128.0, 128.0, 64.0, 100.0, 0.0, 0.0, 0.0, 1.0)
+
+    assert share(1.0) == pytest.approx(0.04 / 1.04)
+    assert share(25.0) == pytest.approx(0.5)
+
+
+def test_traffic_that_stays_in_the_cache_is_faster():
+    assert bandwidth_gain(0.0, 3.0, 1e6) == 4.0
+    assert bandwidth_gain(1e6, 3.0, 1e6) == 2.5
+    assert bandwidth_gain(1e12, 3.0, 1e6) == pytest.approx(1.0, rel=1e-5)
