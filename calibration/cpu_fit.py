@@ -60,7 +60,8 @@ def graph_of(case: Case, precision: str) -> KernelGraph:
 
 def gather(timed: list[dict[str, Any]]) -> tuple[Static, dict[str, str]]:
     """Return points of every timing, and the family of each network."""
-    by_name = {case.name: case for case in cases(1000)}
+    seed = int(timed[0]["case"].split("-")[1])
+    by_name = {case.name: case for case in cases(1000, seed)}
     spec = spec_of_profile(machine("cpu", measure=False))
     rows, graphs, families = [], {}, {}
     for one in timed:

@@ -2,9 +2,9 @@
 
     .venv/bin/python calibration/cpu_steps.py            # writes results/cpu_steps.json
 
-Networks of four families are drawn with a seed: fully connected, convolutional, recurrent and
-attention, of sizes that a desktop trains. None of them is a network that anyone knows by name, so
-those stay unseen. Each is timed in fp32 and under bf16 autocast.
+Networks of four families are drawn with a seed: fully connected, convolutional (over images and
+over time), recurrent and attention, of sizes that a desktop trains. None of them is a network that
+anyone knows by name, so those stay unseen. Each is timed in fp32 and under bf16 autocast.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Timed:
 
 def cases(num: int, seed: int = 1) -> Iterator[Case]:
     """Yield random networks, the families in turn."""
-    makers = (_mlp, _cnn, _cnn, _rnn, _transformer)
+    makers = (_mlp, _cnn, _cnn, _rnn, _transformer, _signal, _small_cnn)
     for index in range(num):
         draw = random.Random(f"{seed}-{index}")
         yield makers[index % len(makers)](f"random-{seed}-{index}", draw)
@@ -129,6 +129,43 @@ def _cnn(name: str, draw: random.Random) -> Case:
 
     batch = max(4, _power(draw, 3, 7) * 32 // side)
     return Case(name, "cnn", build, lambda b: torch.randn(b, into, side, side), min(batch, 128))
+
+
+def _signal(name: str, draw: random.Random) -> Case:
+    """Convolutions over time, dilated or of several windows at once, as for series and text."""
+    into, length = draw.choice([1, 16, 64, 128, 300]), _power(draw, 5, 9)
+    width, window, layers = _power(draw, 4, 8), draw.choice([2, 3, 5, 7]), draw.randint(1, 6)
+    dilated, norm = draw.random() < 0.5, draw.random() < 0.3
+
+    def build() -> nn.Module:
+        parts: list[nn.Module] = []
+        channels = into
+        for layer in range(layers):
+            dilation = 2**layer if dilated and 2**layer * window < length else 1
+            padding = dilation * (window - 1) // 2
+            parts += [nn.Conv1d(channels, width, window, padding=padding, dilation=dilation)]
+            parts += [*([nn.BatchNorm1d(width)] if norm else []), nn.ReLU()]
+            channels = width
+        return nn.Sequential(*parts, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(width, 10))
+
+    return Case(name, "cnn", build, lambda b: torch.randn(b, into, length), _power(draw, 3, 7))
+
+
+def _small_cnn(name: str, draw: random.Random) -> Case:
+    """Few channels, wide windows and pooling, as in the first networks for digits."""
+    side, into = draw.choice([28, 32, 64]), draw.choice([1, 1, 3])
+    widths = [draw.choice([4, 6, 8, 12, 16, 20, 32]) for _ in range(draw.randint(1, 3))]
+    window, act = draw.choice([3, 5, 5, 7]), draw.choice([nn.ReLU, nn.Tanh, nn.Sigmoid])
+    pool = draw.choice([nn.MaxPool2d, nn.AvgPool2d])
+
+    def build() -> nn.Module:
+        parts: list[nn.Module] = []
+        for a, b in itertools.pairwise([into, *widths]):
+            parts += [nn.Conv2d(a, b, window, padding=window // 2), act(), pool(2)]
+        flat = widths[-1] * (side >> len(widths)) ** 2
+        return nn.Sequential(*parts, nn.Flatten(), nn.Linear(flat, 84), act(), nn.Linear(84, 10))
+
+    return Case(name, "cnn", build, lambda b: torch.randn(b, into, side, side), _power(draw, 5, 9))
 
 
 class _Recurrent(nn.Module):
@@ -205,9 +242,9 @@ def make_step(case: Case, precision: str, optimizer: str) -> Callable[[], None]:
 def main() -> None:
     """Time them all, writing as it goes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--num", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=0.4, help="seconds for one timing")
+    parser.add_argument("--num", type=int, default=140)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=0.35, help="seconds for one timing")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu_steps.json")
     given = parser.parse_args()
     from traintime.hardware.allocator import keep_freed_memory

@@ -119,7 +119,7 @@ def prepare(
         software=torch.tensor([software.index(software_of(row)) for row in points.rows]),
         watts=torch.tensor([math.log(watts_of(s)) for s in points.spec]),
         year=torch.tensor([years_after_2020(s) for s in points.spec]),
-        on_matrix=(peak > ON_MATRIX_FROM * fp32_peak[at]) & ~vector_class,
+        on_matrix=(peak > ON_MATRIX_FROM * products_peak[at]) & ~vector_class,
         misaligned=((columns % 8 != 0) | (inner % 8 != 0)) & product & points.half,
         log_cap=log_caps(points.classes)[points.kernel_class] * ~points.half,
         contiguous_half_conv=contiguous & points.half & conv,

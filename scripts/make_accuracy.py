@@ -25,6 +25,28 @@ GOALS = {
     "transformers": "8 % mean",
 }
 
+REASONS = {
+    "families": (
+        "The median is within the goal, the 90th percentile is not. What is behind its tail: grouped convolutions "
+        "(ResNeXt, RegNet, ResNeSt), whose NHWC kernels in the cuDNN of these rows run several times slower for "
+        "some group widths than for others; TResNet, which was measured with in-place batch norm and is captured "
+        "with today's plain one; CaiT, whose products with 4 columns are forecast too slow; and tiny networks such "
+        "as LCNet, where the host's dispatch decides. Operations measured one by one on a current GPU would mend "
+        "the first and the third (`benchmarks/gpu_ops.py`), the host's own speed the last."
+    ),
+    "devices": (
+        "Largest where a generation is known from one device alone (the RTX 4090 is all there is of Ada), and where "
+        "a table times more than the device: the A100 rows at batch 12 wait for their host, which no data sheet "
+        "knows. Both kinds of row are forecast as they stand. Rows of more recent consumer devices would mend the "
+        "first, a measured cost of dispatch the second."
+    ),
+    "transformers": (
+        "The goal is missed. How much of its fp32 peak a device sustains is mostly a matter of power, which the law "
+        "has as rated watts per FLOP/s and a gain per year; that is too coarse for the P100, the P4 and the MI100, "
+        "each alone of its kind. Twenty products measured on the device itself tell what a data sheet does not."
+    ),
+}
+
 INTRODUCTION = """
 # How accurate forecasts are
 
@@ -80,8 +102,9 @@ def _public(result: Result) -> list[str]:
     ]
     plot = "![Forecast against actual step times](images/accuracy.svg)"
     parts = ["## Against public measurements", _table(heads, rows), plot]
-    for row in result["rows"].values():
-        parts += [f"### {row['title'][0].upper()}{row['title'][1:]}", _groups(row), _worst(row)]
+    for name, row in result["rows"].items():
+        heading = f"### {row['title'][0].upper()}{row['title'][1:]}"
+        parts += [heading, REASONS[name], _groups(row), _worst(row)]
     return parts
 
 

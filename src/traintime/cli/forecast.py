@@ -146,7 +146,7 @@ def _asks_several(device: object) -> bool:
 
 def _forecast_several(fields: Mapping[str, Any], show: Show, plot: Path | None) -> None:
     from traintime.api.forecast import forecast_devices
-    from traintime.cli.verbs import open_display, print_json
+    from traintime.cli.output import open_display, print_json
     from traintime.errors import InputError
     from traintime.report.device_ranking import device_forecast_table
 
@@ -165,7 +165,7 @@ def _forecast_several(fields: Mapping[str, Any], show: Show, plot: Path | None) 
 
 def _forecast_one(fields: Mapping[str, Any], show: Show, plot: Path | None) -> None:
     from traintime.api.forecast import forecast as make_forecast
-    from traintime.cli.verbs import open_display, print_json
+    from traintime.cli.output import open_display, print_json
     from traintime.forecast.device_forecast import DeviceForecast
 
     if show.as_json:
@@ -229,7 +229,7 @@ def _write_plot(path: Path | None, forecasts: Sequence[DeviceForecast], *, as_js
     """Write the page if one was asked for, and say where it is."""
     from traintime import __version__
     from traintime.cli.display import make_console
-    from traintime.cli.verbs import shown_path
+    from traintime.cli.output import shown_path
     from traintime.ledger.atomic import write_bytes_atomically
     from traintime.report.device_plot import render_device_plot
 

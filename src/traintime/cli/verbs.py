@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -23,6 +19,7 @@ from traintime.api.machine import save_machine
 from traintime.api.train import TrainResult
 from traintime.api.train import train as run_train
 from traintime.cli.display import Display, make_console
+from traintime.cli.output import open_display, print_json, shown_path
 from traintime.errors import InputError
 from traintime.recipe import Recipe, read_recipe
 from traintime.report import terminal
@@ -189,24 +186,3 @@ def _as_typed(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{part:g}" for part in value)  # pyright: ignore[reportUnknownVariableType]
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def open_display() -> Generator[Display]:
-    """Draw on the console until the verb has ended."""
-    display = Display(make_console())
-    try:
-        yield display
-    finally:
-        display.close()
-
-
-def print_json(values: Any) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(values, ensure_ascii=False))
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as short as it can be typed from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -9,7 +9,12 @@ from dataclasses import replace
 from traintime.forecast.asked_job import DeviceJob, SizedGraph, SizedModel
 from traintime.forecast.data_parallel import NETWORK_BYTES_PER_S, node_devices
 from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room, chance_it_fits
-from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY
+from traintime.forecast.device_parameters import (
+    KNOWN_DEVICE,
+    MEASURED_HERE,
+    SPECS_ONLY,
+    UNKNOWN_ARCHITECTURE,
+)
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep
 from traintime.hardware.devices import DeviceCount
@@ -19,6 +24,8 @@ from traintime.workload.sample import Sample
 EVIDENCE_LINES = {
     SPECS_ONLY: "No step was ever measured on {}: it is taken to use its data sheet's figures as "
     "devices like it do",
+    UNKNOWN_ARCHITECTURE: "No step was ever measured on {}, nor on anything like it: it is taken "
+    "to use its data sheet's figures as other vendors' devices do",
     KNOWN_DEVICE: "{} reaches what it did in the public measurements that the law was fitted to",
     MEASURED_HERE: "{} sustains what was measured on it",
 }

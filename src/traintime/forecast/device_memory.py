@@ -28,6 +28,11 @@ Fitted to 519 rows of timm's tables (RTX 3090, AMP, torch 1.12; 0.16 with torch 
 logarithm of the rest has a deviation of 0.06 (0.14 with torch 1.10)."""
 MEMORY_SIGMA = 0.08
 """Between both of these: nobody says which version will run."""
+CPU_HELD_SHARE = 0.65
+"""What glibc keeps and libraries work in on a CPU where freed memory is kept for the next step: the
+median of 80 steps of 20 networks (`benchmarks/forecast_here.py`), most for the smallest."""
+CPU_MEMORY_SIGMA = 0.35
+"""Deviation of the logarithm of the rest there."""
 CONTEXT_BYTES = {"cpu": 330 * MIB, "apple": 330 * MIB}
 """A Python process with torch loaded, where its memory is the device's; see `forecast.memory`."""
 GPU_CONTEXT_BYTES = GIB // 2
@@ -87,7 +92,7 @@ class MemoryUse:
             "buffers": self._halved * self.graph.buffers_bytes,
             "input": micro_batch * self.sample_bytes,
             "activations": activations,
-            "workspace": transient + HELD_SHARE * tensors,
+            "workspace": transient + held_share(self.spec) * tensors,
             "context": context_bytes(self.spec),
         }
 
@@ -95,7 +100,7 @@ class MemoryUse:
         """Return the expected peak in bytes: the sum of all parts."""
         live = self._live(micro_batch, self._kept(micro_batch))
         tensors = self._standing() + micro_batch * self.sample_bytes + live
-        return (1 + HELD_SHARE) * tensors + context_bytes(self.spec)
+        return (1 + held_share(self.spec)) * tensors + context_bytes(self.spec)
 
     def _standing(self) -> float:
         """Return bytes of weights, their optimizer's values, buffers and buckets."""
@@ -159,8 +164,9 @@ def find_room(use: MemoryUse, micro_batch: int, parts: int) -> Room:
     by_part, capacity = use.by_part(micro_batch), capacity_bytes(use.spec)
     if capacity is None:
         return Room(by_part, None, None, None)
-    chance = chance_it_fits(sum(by_part.values()), capacity)
-    return Room(by_part, capacity, chance, parts * largest_fitting(use.peak, capacity))
+    sigma = memory_sigma(use.spec)
+    chance = chance_it_fits(sum(by_part.values()), capacity, sigma)
+    return Room(by_part, capacity, chance, parts * largest_fitting(use.peak, capacity, sigma))
 
 
 def capacity_bytes(spec: DeviceSpec) -> float | None:
@@ -178,24 +184,37 @@ def context_bytes(spec: DeviceSpec) -> float:
     return GPU_CONTEXT_BYTES + DRIVER_SHARE * (spec.memory_bytes or 0)
 
 
-def peak_interval(peak_bytes: float) -> Interval:
+def held_share(spec: DeviceSpec) -> float:
+    """Return what is held beyond tensors, relative to them."""
+    return CPU_HELD_SHARE if spec.kind == "cpu" else HELD_SHARE
+
+
+def memory_sigma(spec: DeviceSpec) -> float:
+    """Return the deviation of the logarithm of a peak from its forecast."""
+    return CPU_MEMORY_SIGMA if spec.kind == "cpu" else MEMORY_SIGMA
+
+
+def peak_interval(peak_bytes: float, sigma: float = MEMORY_SIGMA) -> Interval:
     """Return the interval of a peak that is expected to be so large."""
-    return Interval.lognormal(peak_bytes, MEMORY_SIGMA)
+    return Interval.lognormal(peak_bytes, sigma)
 
 
-def chance_it_fits(peak_bytes: float, capacity_bytes: float) -> float:
+def chance_it_fits(peak_bytes: float, capacity_bytes: float, sigma: float = MEMORY_SIGMA) -> float:
     """Return the probability that a peak expected to be so large is below the capacity."""
-    return NormalDist().cdf(math.log(capacity_bytes / peak_bytes) / MEMORY_SIGMA)
+    return NormalDist().cdf(math.log(capacity_bytes / peak_bytes) / sigma)
 
 
-def largest_fitting(peak: Callable[[int], float], capacity_bytes: float) -> int:
+def largest_fitting(
+    peak: Callable[[int], float], capacity_bytes: float, sigma: float = MEMORY_SIGMA
+) -> int:
     """Return the most samples that fit at nine chances in ten, 0 if not even one does.
 
     Args:
         peak: Expected bytes at a number of samples; never falls as it grows.
         capacity_bytes: Of the device.
+        sigma: Of the logarithm of the peak.
     """
-    limit = capacity_bytes / math.exp(SURE_SIGMAS * MEMORY_SIGMA)
+    limit = capacity_bytes / math.exp(SURE_SIGMAS * sigma)
     fits, too_many = 0, 1
     while too_many < MOST_SAMPLES and peak(too_many) <= limit:
         fits, too_many = too_many, 4 * too_many

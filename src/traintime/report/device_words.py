@@ -22,6 +22,7 @@ TIERS = {
     "measured on this machine": "here",
     "device known from measurements": "known",
     "specs only": "specs",
+    "specs only, nothing like it measured": "specs",
 }
 SHORTAGES = ("It does not fit", "It may not fit")
 """How an assumption begins that is about too little memory, and says what would help."""
