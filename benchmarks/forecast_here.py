@@ -21,7 +21,7 @@ from typing import Any
 
 import measured_on
 from traintime.api.machine import machine
-from traintime.forecast.device_parameters import MEASURED_HERE, Parameters, cpu_parameters
+from traintime.forecast.device_parameters import Parameters, cpu_parameters
 from traintime.forecast.device_step import predict_device_step, rates, sized_kernels
 from traintime.forecast.own_cpu import spec_of_profile
 from traintime.hardware.devices import DeviceSpec
@@ -62,11 +62,11 @@ def main() -> None:
     answers = [
         _answer(by_name[case["model"]], case, spec, parameters) for case in measured["cases"]
     ]
-    sigma = parameters.spread[MEASURED_HERE]
     result = {
         "measured_on": measured["measured_on"],
         "answers": [vars(answer) for answer in answers],
-        "rows": [_steps(answers, sigma), _after_ten(answers), _memory(answers)],
+        "spread": float(f"{_width(answers) / Z80:.4g}"),
+        "rows": [_steps(answers), _after_ten(answers), _memory(answers)],
         "notes": [_families(answers), _worst(answers), _baseline(answers)],
     }
     measured_on.write(given.out, result)
@@ -139,8 +139,18 @@ def _off(forecast: float, actual: float) -> float:
     return abs(forecast / actual - 1)
 
 
-def _steps(answers: Sequence[Answer], sigma: float) -> dict[str, Any]:
-    inside = [abs(math.log(a.forecast_step_s / a.step_s)) <= Z80 * sigma for a in answers]
+def _off_log(answer: Answer) -> float:
+    return abs(math.log(answer.forecast_step_s / answer.step_s))
+
+
+def _width(answers: Sequence[Answer], without: str = "") -> float:
+    """Return the half-width that covers 80 % of the errors, but for those of a family."""
+    ordered = sorted(_off_log(a) for a in answers if a.family != without)
+    return ordered[min(len(ordered), math.ceil(0.8 * (len(ordered) + 1))) - 1]
+
+
+def _steps(answers: Sequence[Answer]) -> dict[str, Any]:
+    inside = [_off_log(a) <= _width(answers, a.family) for a in answers]
     return {
         "title": "a step of 20 models never run here",
         "n": len(answers),
