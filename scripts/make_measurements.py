@@ -232,7 +232,8 @@ def _elsewhere(found: dict[str, Result]) -> str:
         [
             "**Forecasts of models and devices that were never seen**, by a law fitted to all others:",
             _table(heads, rows),
-            "By family and device, with the largest errors: [docs/accuracy.md](docs/accuracy.md).",
+            "The law's form was chosen with these errors in sight, so expect somewhat more on tables that nobody has "
+            "looked at. By family and device, with the largest errors: [docs/accuracy.md](docs/accuracy.md).",
         ]
     )
 
