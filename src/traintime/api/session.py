@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import statistics
-import sys
 from contextlib import closing
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -29,7 +28,7 @@ from traintime.evaluate.metrics import Classification, classify
 from traintime.evaluate.predict import Predictions, predict
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import VALIDATION_BATCH
-from traintime.hardware.allocator import keep_freed_memory
+from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes, start_peak_anew
 from traintime.ledger.atomic import write_atomically
 from traintime.ledger.run_folder import RunFolder
 from traintime.models.build import build
@@ -75,6 +74,7 @@ class Session:
             resume: Go on from the latest checkpoint, or from the start if there was none yet.
         """
         keep_freed_memory()
+        start_peak_anew()
         if self.execution.device != "cpu":
             torch.cuda.reset_peak_memory_stats(self.execution.device)
         prepared = prepare(raw, self.job.recipe, self.job.facts)
@@ -212,12 +212,7 @@ def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:
 def _peak_memory(device: str) -> int | None:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_resident_bytes()
 
 
 def _mistakes(test: Samples, predictions: Predictions, facts: DataFacts) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ what keeping them brings. Other C libraries are left alone.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 LARGEST = 2**31 - 1
@@ -17,7 +19,7 @@ THRESHOLDS = (2**30, 2**25)  # the second is the most that older versions take
 
 def keep_freed_memory() -> bool:
     """Raise the sizes above which glibc gives memory back; say whether that was possible."""
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+    if not _is_glibc():
         return False
     libc = ctypes.CDLL(None)
     if not any(libc.mallopt(M_MMAP_THRESHOLD, threshold) for threshold in THRESHOLDS):
@@ -25,3 +27,36 @@ def keep_freed_memory() -> bool:
             False  # the other one alone would freeze the threshold where it is: worse than before
         )
     return bool(libc.mallopt(M_TRIM_THRESHOLD, LARGEST))
+
+
+def start_peak_anew() -> None:
+    """Let the process's peak memory be that of what comes now, where Linux can do that.
+
+    What ran before, such as measuring the machine, would otherwise count as the run's.
+    """
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+    # https://www.kernel.org/doc/html/latest/filesystems/proc.html: 5 resets the peak resident size.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the most memory that the process held, since `start_peak_anew` where that works."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if IS_MAC else 1024)
+
+
+IS_MAC = platform.system() == "Darwin"
+
+
+def _is_glibc() -> bool:
+    return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
