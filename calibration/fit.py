@@ -22,9 +22,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from law import ON_MATRIX_FROM, START, Law, Static, exponent, fit, log_caps, prepare, software_of
+from law import (
+    ON_MATRIX_FROM,
+    START,
+    Law,
+    Static,
+    depends_on_layout,
+    exponent,
+    fit,
+    log_caps,
+    prepare,
+    software_of,
+)
 from measured_rows import OpRow, StepRow, op_rows, step_rows
-from points import make_points
+from points import is_product, make_points
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
     SPECS_ONLY,
@@ -173,17 +184,20 @@ def conformal_sigma(logs: Sequence[float], level: float = 0.8) -> float:
 
 
 def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
-    product = "convolution" in name or "product" in name or name.startswith(("attention", "recur"))
+    kind = name.split("/")[0]
     cap = log_caps([name]).exp().item()
     plain = {
         "peak_share": _sigmoid(logs["peak_share"]),
         "peak_share_fp32": _sigmoid(logs["peak_share"] + logs["fp32"]) * cap,
         "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
         "bytes_at_start": math.exp(logs["bytes_at_start"]),
-        "contiguous_peak_share": math.exp(logs["contiguous_peak"]),
-        "contiguous_bandwidth_share": math.exp(logs["contiguous_bandwidth"]),
     }
-    if product:
+    if depends_on_layout(kind):
+        plain |= {
+            "contiguous_peak_share": math.exp(logs["contiguous_peak"]),
+            "contiguous_bandwidth_share": math.exp(logs["contiguous_bandwidth"]),
+        }
+    if is_product(kind):
         plain |= {
             **{f"{s}_at_half": math.exp(logs[f"{s}_at_half"]) for s in SIDES},
             "misaligned_share": _sigmoid(-logs["misaligned"]),

@@ -11,6 +11,10 @@ from traintime.forecast.forecast import KindShare
 from traintime.units import Interval
 
 
+FITS_FROM = 0.5
+"""Chance of fitting from which a device is listed among those that can do the job."""
+
+
 @dataclass(frozen=True)
 class KernelShare:
     """The arithmetic of one of the most expensive kernels of a step.
@@ -108,6 +112,11 @@ class DeviceForecast:
     steps_per_epoch: int
     epochs: int
     kernels: tuple[KernelShare, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is more likely than not that the job fits; so where nothing limits it."""
+        return self.chance_it_fits is None or self.chance_it_fits >= FITS_FROM
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
