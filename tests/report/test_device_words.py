@@ -5,7 +5,6 @@ from traintime.report.device_words import (
     LIMITS,
     device_label,
     device_title,
-    fits,
     fitting_first,
     format_bytes_interval,
     format_chance,
@@ -103,7 +102,7 @@ def test_what_does_not_fit_comes_last_and_the_rest_stays_in_order():
     own = on("own", "Own", 2.0, capacity_bytes=None, chance_it_fits=None)
     likely = on("likely", "Likely", 3.0, chance_it_fits=0.5)
     assert fitting_first([small, likely, own]) == [likely, own, small]
-    assert [fits(forecast) for forecast in (small, own, likely)] == [False, True, True]
+    assert [each.fits for each in (small, own, likely)] == [False, True, True]
 
 
 @pytest.mark.parametrize(

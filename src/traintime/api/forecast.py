@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from traintime.hardware.devices import DeviceCount
     from traintime.workload.capture import Loss
 
-FITS_FROM = 0.5
-"""Chance of fitting from which a device is listed among those that can do the job."""
-
 
 @overload
 def forecast(recipe: Recipe, /, *, listener: Listener | None = None) -> Forecast: ...
@@ -140,7 +137,7 @@ def forecast_devices(
     found = find_devices(asked.device, listener)
     forecasts = _forecast_each(asked, found, listener, skip=every)
     order = SORTS[sort_by]
-    return tuple(sorted(forecasts, key=lambda each: (not _fits(each), *order(each))))
+    return tuple(sorted(forecasts, key=lambda each: (not each.fits, *order(each))))
 
 
 def _look_up(
@@ -213,10 +210,6 @@ def _forecast_each(
             f"{', '.join(refused)}"
         )
     return done
-
-
-def _fits(forecast: DeviceForecast) -> bool:
-    return forecast.chance_it_fits is None or forecast.chance_it_fits >= FITS_FROM
 
 
 def _by_time(forecast: DeviceForecast) -> tuple[float, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 from traintime.forecast.forecast import KindShare
 from traintime.units import Interval
 
-
 FITS_FROM = 0.5
 """Chance of fitting from which a device is listed among those that can do the job."""
 

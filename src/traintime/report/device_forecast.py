@@ -14,7 +14,6 @@ from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.forecast import KindShare
 from traintime.report.device_words import (
     device_title,
-    fits,
     format_share,
     format_throughput,
     job_title,
@@ -150,7 +149,7 @@ def _memory_parts(forecast: DeviceForecast) -> list[Part]:
 
 
 def _fit_style(forecast: DeviceForecast) -> str:
-    if not fits(forecast):
+    if not forecast.fits:
         return "red"
     chance = forecast.chance_it_fits
     return "yellow" if chance is not None and chance < UNSURE_FROM else "green"

@@ -15,7 +15,6 @@ from traintime.report.device_words import (
     UNKNOWN,
     device_label,
     device_title,
-    fits,
     fitting_first,
     format_chance,
     format_share,
@@ -224,7 +223,7 @@ def _facts(forecast: DeviceForecast) -> list[tuple[str, str]]:
 
 def _fastest(forecasts: Sequence[DeviceForecast]) -> str:
     best = by_time(forecasts)[0]
-    if not fits(best):
+    if not best.fits:
         return "It is likely to fit into the memory of none of them."
     return f"The fastest is {device_title(best)}: {format_interval(best.total_s)}."
 
@@ -241,7 +240,7 @@ def _row(forecast: DeviceForecast, axis: TimeAxis) -> Row:
         median=axis.place(total.median),
         high=axis.place(total.high),
         details=_details(forecast),
-        fits=fits(forecast),
+        fits=forecast.fits,
         memory=format_chance(forecast.chance_it_fits),
     )
 

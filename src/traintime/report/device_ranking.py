@@ -14,7 +14,6 @@ from traintime.report.device_words import (
     TIERS,
     UNKNOWN,
     device_label,
-    fits,
     fitting_first,
     format_chance,
     format_throughput,
@@ -86,7 +85,7 @@ def device_forecast_table(forecasts: Sequence[DeviceForecast], width: int) -> Re
     for forecast in fitting_first(forecasts):
         cells = [column.write(forecast) for column in columns]
         evidence = forecast.evidence if width >= WITH_EVIDENCE else _tier(forecast)
-        style = "" if fits(forecast) else "dim"
+        style = "" if forecast.fits else "dim"
         table.add_row(Text(device_label(forecast)), *cells, Text(evidence), style=style)
     title = Text(f"{forecasts[0].model} on {_count(len(forecasts), 'device')}", "bold")
     title.append(f"\n{job_title(*forecasts)}", "default not bold dim")
@@ -105,7 +104,7 @@ def _legend(forecasts: Sequence[DeviceForecast], width: int) -> str:
         given = {forecast.evidence for forecast in forecasts}
         tiers = [f"{tier} = {evidence}" for evidence, tier in TIERS.items() if evidence in given]
         lines += [f"From: {', '.join(tiers)}."] if tiers else []
-    if too_large := sum(not fits(forecast) for forecast in forecasts):
+    if too_large := sum(not forecast.fits for forecast in forecasts):
         lines.append(f"Last: {_count(too_large, 'device')} with probably too little memory.")
     lines.append(f"All of one: device={device_label(fitting_first(forecasts)[0])} --explain")
     return "\n".join(lines)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.units import Interval, format_bytes, format_count, format_percent
 
-FITS_FROM = 0.5
-"""Chance of fitting from which a device is listed among those that can do the job."""
-
 LIMITS = {
     "arithmetic": "more FLOP/s or fewer bits would make it faster, more bandwidth would not",
     "memory traffic": "arithmetic waits for bytes; more bandwidth or fewer bytes would make it "
@@ -70,14 +67,9 @@ def limit_sentence(forecast: DeviceForecast) -> str:
     return f"{forecast.limited_by}: {meaning}" if meaning else forecast.limited_by
 
 
-def fits(forecast: DeviceForecast) -> bool:
-    """Return whether the job is more likely than not to fit; True if nothing limits it."""
-    return forecast.chance_it_fits is None or forecast.chance_it_fits >= FITS_FROM
-
-
 def fitting_first(forecasts: Sequence[DeviceForecast]) -> list[DeviceForecast]:
     """Return forecasts in their order, those that do not fit behind all others."""
-    return sorted(forecasts, key=lambda forecast: not fits(forecast))
+    return sorted(forecasts, key=lambda forecast: not forecast.fits)
 
 
 def format_chance(chance: float | None) -> str:
