@@ -29,11 +29,12 @@ import torch
 from torch import Tensor
 
 import measured_on
+from traintime.forecast.intervals import conformal_quantile, conformal_sigma
 from traintime.hardware.devices import devices
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
-from fit import Fitting, Row, conformal_sigma, errors, gather, read_rows, source_of
+from fit import Fitting, Row, errors, gather, read_rows, source_of
 from measured_rows import StepRow, timm_family
 
 FOLDS = 5
@@ -213,14 +214,8 @@ def _leave_out(logs: Sequence[float], groups: Sequence[str]) -> Iterator[float]:
 def _coverage(logs: Sequence[float], groups: Sequence[str]) -> float:
     """Return the share inside an interval whose width the other groups' errors give."""
     pairs = list(zip(logs, groups, strict=True))
-    widths = {g: _quantile([abs(e) for e, h in pairs if h != g], 0.8) for g in set(groups)}
+    widths = {g: conformal_quantile([abs(e) for e, h in pairs if h != g], 0.8) for g in set(groups)}
     return sum(abs(e) <= widths[g] for e, g in pairs) / len(pairs)
-
-
-def _quantile(values: Sequence[float], level: float) -> float:
-    """Return the conformal quantile: the ⌈(n+1)·level⌉-th smallest."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered), math.ceil((len(ordered) + 1) * level)) - 1]
 
 
 def _worst(fitting: Fitting, rows: Sequence[int], logs: Sequence[float]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ import measured_on
 from traintime.api.machine import machine
 from traintime.forecast.device_parameters import Parameters, cpu_parameters
 from traintime.forecast.device_step import predict_device_step, rates, sized_kernels
+from traintime.forecast.intervals import conformal_quantile
 from traintime.forecast.own_cpu import spec_of_profile
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.capture import Subject, capture
@@ -145,8 +146,7 @@ def _off_log(answer: Answer) -> float:
 
 def _width(answers: Sequence[Answer], without: str = "") -> float:
     """Return the half-width that covers 80 % of the errors, but for those of a family."""
-    ordered = sorted(_off_log(a) for a in answers if a.family != without)
-    return ordered[min(len(ordered), math.ceil(0.8 * (len(ordered) + 1))) - 1]
+    return conformal_quantile(_off_log(a) for a in answers if a.family != without)
 
 
 def _steps(answers: Sequence[Answer]) -> dict[str, Any]:

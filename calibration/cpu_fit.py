@@ -21,12 +21,13 @@ from torch import Tensor
 
 import law as gpu_law
 from cpu_steps import Case, cases
-from fit import conformal_sigma, law_to_json
+from fit import law_to_json
 from law import Law, Static, fit, prepare
 from measured_rows import StepRow
 from points import UPDATE_CALLS, make_points
 from traintime.api.machine import machine
 from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY
+from traintime.forecast.intervals import conformal_sigma
 from traintime.forecast.own_cpu import spec_of_profile
 from traintime.workload.capture import Subject, capture
 from traintime.workload.kernels import KernelGraph

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -171,16 +170,6 @@ def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 EXPONENTS = ("overlap", "dispatch_overlap")
 PLAIN_SCALARS = ("launch_s", "call_s", "update_call_s", "cache_gain", "cache_bytes")
-
-
-def conformal_sigma(logs: Sequence[float], level: float = 0.8) -> float:
-    """Return the σ whose normal interval covers as much as the errors of what was left out ask for.
-
-    The half-width is the conformal quantile: the ⌈(n+1)·level⌉-th smallest absolute error.
-    """
-    ordered = sorted(map(abs, logs))
-    width = ordered[min(len(ordered), math.ceil((len(ordered) + 1) * level)) - 1]
-    return _short(width / NormalDist().inv_cdf(0.5 + level / 2))
 
 
 def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:

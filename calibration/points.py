@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graphs import key_of, load_graph
 from measured_rows import OpRow, StepRow
-from traintime.forecast.device_step import ON_VECTOR_UNITS, class_name
+from traintime.forecast.device_step import FORWARD_CALLS, ON_VECTOR_UNITS, class_name
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Amount, Kernel, KernelGraph, Sides
 
@@ -108,7 +108,7 @@ def make_points(
             points[key] = len(facts)
             ops += _operations(graph, row, len(facts), numbers)
             train = row.phases == "train"
-            share = 0.4 if row.phases == "forward" else 1.0
+            share = FORWARD_CALLS if row.phases == "forward" else 1.0
             facts.append(
                 (
                     spec_of(row.device),
@@ -213,15 +213,11 @@ def _operations(
     for kernel in graph.kernels:
         if row.phases == "forward" and kernel.phase != "forward":
             continue
-        one = kernel.sides
-        amounts = (one.batch, one.rows, one.columns, one.inner) if one else ()
-        sides = [max(1.0, amount.at(batch)) for amount in amounts] or [1.0] * 4
-        moved = kernel.bytes_read.at(batch) + kernel.bytes_written.at(batch)
         number = _number(numbers, class_name(kernel))
         half = kernel.half or everything_half
-        scale = 0.5 if everything_half else 1.0
-        flops = kernel.flops.at(batch)
-        found.append((point, number, kernel.count, half, flops, moved * scale, *sides))
+        flops, moved, sides = kernel.at(batch)
+        moved *= 0.5 if everything_half else 1.0
+        found.append((point, number, kernel.count, half, flops, moved, *sides))
     return _with_alike_joined(found)
 
 

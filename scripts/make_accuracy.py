@@ -69,9 +69,8 @@ No number was fitted to what is forecast here, but the form of the law was chose
 was looked at some six times, and after that shares were bounded, grouped convolutions told apart by the width of
 their groups, a term for power added, AMD's matrix engines taken into account, and the MI250's rows read as one
 of its dies. So the figures are somewhat better than they will be on tables that nobody has looked at. The CPU's
-law was fitted four times to different draws of random networks (errors of the 20 models: 14, 16, 15 and, against a
-second measurement of them, 20 %); the last fit is the one that is shipped, and its interval is as wide as these
-20 models ask for.
+law was fitted to several draws of random networks, and the last of them is the one that is shipped; its interval
+is as wide as the 20 models below ask for.
 """
 
 

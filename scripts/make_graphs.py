@@ -21,14 +21,8 @@ from torch.nn import functional as F
 from small_networks import LstmLanguageModel, SmallTransformer, UNet
 from traintime.errors import InputError
 from traintime.units import format_count
-from traintime.workload.capture import (
-    Inputs,
-    Loss,
-    Subject,
-    capture,
-    default_loss,
-    three_sizes,
-)
+from traintime.workload.capture import Subject, capture, three_sizes
+from traintime.workload.captured_step import Inputs, Loss, default_loss
 from traintime.workload.hf_models import hf_subject
 from traintime.workload.kernels import KernelGraph, Numerics
 from traintime.workload.own_module import token_loss

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from traintime.workload.capture import CapturedStep, capture_step
+from traintime.workload.captured_step import CapturedStep, capture_step
 
 
 class Calls(nn.Module):

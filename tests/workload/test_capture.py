@@ -9,15 +9,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from traintime.errors import InputError
-from traintime.workload.capture import (
-    NeedsValuesError,
-    Subject,
-    capture,
-    capture_step,
-    default_loss,
-    graph_of,
-    three_sizes,
-)
+from traintime.workload.capture import Subject, capture, graph_of, three_sizes
+from traintime.workload.captured_step import NeedsValuesError, capture_step, default_loss
 from traintime.workload.kernels import Amount, KernelGraph
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from traintime.api.question import Asked
     from traintime.hardware.devices import DeviceCount
-    from traintime.workload.capture import Loss
+    from traintime.workload.captured_step import Loss
 
 
 @overload

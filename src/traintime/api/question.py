@@ -27,7 +27,7 @@ from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
 if TYPE_CHECKING:
     from torch import nn
 
-    from traintime.workload.capture import Loss
+    from traintime.workload.captured_step import Loss
 
 ONLY_IN_TEXT = "lookup"
 """The kind of kernel that reads rows by the numbers of words."""

@@ -16,6 +16,8 @@ DevicePrecision = Literal["fp32", "tf32", "amp", "half"]
 Phases = Literal["train", "gradients", "forward"]
 ON_VECTOR_UNITS = ("depthwise convolution",)
 """Products that no matrix engine computes."""
+FORWARD_CALLS = 0.4
+"""Share of a step's dispatched operations that its forward has, taken as the same for all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +145,9 @@ def sized_kernels(
     for kernel in graph.kernels:
         if everything_half and not kernel.half:
             kernel = replace(kernel, half=True)
-        one = kernel.sides
-        amounts = (one.batch, one.rows, one.columns, one.inner) if one else ()
-        sides = tuple(max(1.0, amount.at(batch_size, size)) for amount in amounts)
-        moved = kernel.bytes_read.at(batch_size, size) + kernel.bytes_written.at(batch_size, size)
-        sized.append(
-            SizedKernel(
-                kernel,
-                parameters.kernel_class(class_name(kernel)),
-                kernel.flops.at(batch_size, size),
-                moved * scale,
-                sides if len(sides) == 4 else (1.0, 1.0, 1.0, 1.0),
-            )
-        )
+        flops, num_bytes, sides = kernel.at(batch_size, size)
+        shape_class = parameters.kernel_class(class_name(kernel))
+        sized.append(SizedKernel(kernel, shape_class, flops, num_bytes * scale, sides))
     return sized
 
 
@@ -240,7 +232,7 @@ def predict_device_step(
         update_s = parameters.update_bytes[optimizer] * graph.parameters / device.bandwidth
         calls = parameters.update_calls[optimizer] * graph.parameter_tensors
         dispatch_s = parameters.update_call_s * calls
-    calls = graph.num_calls * (1.0 if phases != "forward" else 0.4)
+    calls = graph.num_calls * (FORWARD_CALLS if phases == "forward" else 1.0)
     dispatch_s = 0.0 if compiled else dispatch_s + parameters.call_s * calls
     device_s = sum(time.seconds for time in times) + update_s
     seconds = kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)

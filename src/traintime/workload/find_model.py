@@ -20,7 +20,8 @@ from traintime.workload.sample import Sample, read_sample
 from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
 
 if TYPE_CHECKING:
-    from traintime.workload.capture import Loss, Subject
+    from traintime.workload.capture import Subject
+    from traintime.workload.captured_step import Loss
 
 
 def find_graph(model: str, numerics: Numerics, sample_text: str = "") -> KernelGraph:

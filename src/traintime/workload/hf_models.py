@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from traintime.errors import InputError, MissingExtraError
-from traintime.workload.capture import Inputs, Subject
+from traintime.workload.capture import Subject
+from traintime.workload.captured_step import Inputs
 from traintime.workload.sample import Sample
 from traintime.workload.torchvision_operators import declare_missing_operators
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Phase = Literal["forward", "backward"]
 Numerics = Literal["fp32", "amp"]
@@ -75,6 +75,20 @@ class Sides:
     inner: Amount
 
 
+class KernelAmounts(NamedTuple):
+    """What one kernel works on at one batch and input size.
+
+    Args:
+        flops: 2 per multiply-add.
+        num_bytes: Read and written.
+        sides: (batch, rows, columns, inner) of a product, each at least 1; ones for other kinds.
+    """
+
+    flops: float
+    num_bytes: float
+    sides: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One kernel of a training step.
@@ -106,6 +120,24 @@ class Kernel:
     sides: Sides | None = None
     window: int = 1
     stride: int = 1
+
+    def at(self, batch_size: float, size: float = 1.0) -> KernelAmounts:
+        """Return what it works on.
+
+        Args:
+            batch_size: B.
+            size: u, as in `Amount`.
+        """
+        moved = self.bytes_read.at(batch_size, size) + self.bytes_written.at(batch_size, size)
+        sides = (1.0, 1.0, 1.0, 1.0)
+        if one := self.sides:
+            sides = (
+                max(1.0, one.batch.at(batch_size, size)),
+                max(1.0, one.rows.at(batch_size, size)),
+                max(1.0, one.columns.at(batch_size, size)),
+                max(1.0, one.inner.at(batch_size, size)),
+            )
+        return KernelAmounts(self.flops.at(batch_size, size), moved, sides)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from traintime.errors import InputError, TraintimeError, nearest
-from traintime.workload.capture import Inputs, Loss, Subject, default_loss
+from traintime.workload.capture import Subject
+from traintime.workload.captured_step import Inputs, Loss, default_loss
 from traintime.workload.sample import Sample
 from traintime.workload.time_limit import time_limit
 
