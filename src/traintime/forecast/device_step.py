@@ -17,7 +17,7 @@ Phases = Literal["train", "gradients", "forward"]
 ON_VECTOR_UNITS = ("depthwise convolution",)
 """Products that no matrix engine computes."""
 FORWARD_CALLS = 0.4
-"""Share of a step's dispatched operations that its forward has, taken as the same for all models."""
+"""Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
 
 @dataclass(frozen=True, slots=True)
