@@ -26,7 +26,12 @@ from law import Law, Static, fit, prepare
 from measured_rows import StepRow
 from points import UPDATE_CALLS, make_points
 from traintime.api.machine import machine
-from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY
+from traintime.forecast.device_parameters import (
+    KNOWN_DEVICE,
+    MEASURED_HERE,
+    RUNNING,
+    SPECS_ONLY,
+)
 from traintime.forecast.intervals import conformal_sigma
 from traintime.forecast.own_cpu import spec_of_profile
 from traintime.workload.capture import Subject, capture
@@ -131,7 +136,12 @@ def main() -> None:
     parameters["update_calls"] = {"sgd": 1.0, "adam": adam, "adamw": adam, "muon": adam}
     parameters["devices"] = {"cpu": shares | {"evidence": MEASURED_HERE}}
     here = max(conformal_sigma(found.tolist()), _spread_of_unseen_models())
-    parameters["spread"] = {MEASURED_HERE: here, KNOWN_DEVICE: here, SPECS_ONLY: UNKNOWN_CPU}
+    parameters["spread"] = {
+        MEASURED_HERE: here,
+        KNOWN_DEVICE: here,
+        SPECS_ONLY: UNKNOWN_CPU,
+        RUNNING: _spread_after_steps(),
+    }
     parameters["sources"] = [f"{len(names)} random networks on one processor, cpu_steps.py"]
     OUT.write_text(json.dumps(parameters, indent=1) + "\n")
 
@@ -139,6 +149,13 @@ def main() -> None:
 def _spread_of_unseen_models() -> float:
     """Return how far forecasts were off at another time: the machine's own changes are in it."""
     return json.loads(UNSEEN.read_text())["spread"] if UNSEEN.exists() else 0.0
+
+
+def _spread_after_steps() -> float:
+    """Return how far an epoch was off what the first ten steps of it said."""
+    answers = json.loads(UNSEEN.read_text())["answers"]
+    sigma = conformal_sigma(math.log(a["forecast_epoch_s"] / a["epoch_s"]) for a in answers)
+    return float(f"{sigma:.4g}")
 
 
 UNSEEN = HERE.parent / "benchmarks" / "results" / "forecast_here.json"

@@ -387,3 +387,49 @@ def test_a_device_of_ones_own_is_forecast():
 def test_what_cannot_be_asked_says_what_to_type(fields: dict[str, Any], says: str):
     with pytest.raises(InputError, match=says):
         traintime.forecast(**{**RESNET, "device": "t4", **fields})
+
+
+# Real steps
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_real_steps_tell_more_than_the_law():
+    told = Told()
+    answer = traintime.forecast(
+        Small(), torch.zeros(8, 32), samples=8_000, pilot=6, device="cpu", listener=told
+    )
+    assert answer.evidence == "run on this machine"
+    assert answer.assumptions[0].startswith("6 steps were taken here")
+    assert "Taking 6 steps of Small" in told.lines[-1]
+    assert answer.epoch_time_s.median == pytest.approx(1000 * answer.step_time_s.median)
+    assert answer.step_time_s.high / answer.step_time_s.low < 1.2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"device": "rtx-3090", "pilot": 10}, "which only this machine can"),
+        ({"device": "cpu", "pilot": 3}, "5 to 1,000 steps"),
+        ({"device": "cpu", "pilot": 10, "batch_size": 10**9, "samples": 10**9}, "so none was"),
+    ],
+)
+def test_steps_that_cannot_be_taken_are_refused(fields: dict[str, Any], said: str):
+    with pytest.raises(InputError, match=said):
+        traintime.forecast(Small(), torch.zeros(8, 32), **{"samples": 8_000, **fields})
+
+
+def test_no_steps_of_a_model_without_its_code():
+    with pytest.raises(InputError, match=r"by its operations alone.*model=timm:NAME"):
+        traintime.forecast(**RESNET, pilot=10)
+    with pytest.raises(InputError, match="trains lenet itself and watches every step"):
+        traintime.forecast(model="lenet", data="mnist", pilot=10)
+    with pytest.raises(InputError, match="several devices were asked for"):
+        traintime.forecast_devices(**RESNET, devices="t4,v100-sxm2-16gb", pilot=10)

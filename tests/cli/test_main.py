@@ -245,6 +245,24 @@ def test_each_verb_prints_one_json_document() -> None:
     assert one_document(type_in("runs", "delete", first, "--yes", "--json")) == {"deleted": first}
 
 
+@pytest.mark.parametrize("words", [["measure"], ["--measure"]])
+def test_the_machine_is_measured_again_by_word_or_option(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from traintime.cli import verbs
+
+    asked: list[bool | None] = []
+    describe = verbs.describe_machine
+
+    def describe_anew(device: str, *, measure: bool | None, **_: Any) -> Any:
+        asked.append(measure)
+        return describe(device)
+
+    monkeypatch.setattr(verbs, "describe_machine", describe_anew)
+    assert one_document(type_in("machine", *words, "--json"))["rates"]
+    assert asked == [True]
+
+
 def test_demo_prints_one_json_document(monkeypatch: pytest.MonkeyPatch) -> None:
     from traintime.api import demo
 

@@ -188,5 +188,5 @@ def test_a_question_cannot_be_changed():
 
 def test_every_field_is_described():
     assert all(field.description for field in Question.model_fields.values())
-    assert {"samples", "validation_samples", "input"} == ONLY_ASKED
+    assert {"samples", "validation_samples", "input", "pilot"} == ONLY_ASKED
     assert {"lr", "target", "hidden", "seed"} < ONLY_TRAINED

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from traintime.api.job import RecipeLike, forecast_known_job, profile_for, read_job
 from traintime.api.listener import Listener
+from traintime.api.pilot import after_pilot, check_pilot
 from traintime.errors import InputError, UnknownNameError
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.devices import EVERY_DEVICE
+from traintime.hardware.threads import share_processor
 from traintime.recipe import Recipe
 from traintime.recipe.parse import read_fields
 from traintime.recipe.question import Question
@@ -83,18 +85,21 @@ def forecast(
     from traintime.api.question import asks_of_devices, find_devices
 
     listener = listener or Listener()
+    share_processor()
     asked = _look_up(recipe, example_batch, loss, fields, asks_of_devices)
     if asked is None:
         assert not isinstance(recipe, Question)
         job = read_job(recipe, fields)  # pyright: ignore[reportArgumentType]
         return forecast_known_job(job, profile_for(job, listener))
+    check_pilot(asked)
     devices = find_devices(asked.device, listener)
     if len(devices) != 1:
         raise InputError(
             f"device={asked.device} names {len(devices)} devices, and one is forecast at a time. "
             f'Call traintime.forecast_devices(devices="{asked.device}", ...) for all of them'
         )
-    return _forecast_each(asked, devices, listener, skip=False)[0]
+    answer = _forecast_each(asked, devices, listener, skip=False)[0]
+    return after_pilot(asked, answer, devices[0].spec, listener) if asked.pilot else answer
 
 
 def forecast_devices(
@@ -133,6 +138,11 @@ def forecast_devices(
     fields["device"] = devices or fields.get("device") or EVERY_DEVICE
     asked = _look_up(recipe, example_batch, loss, fields, lambda _: True)
     assert asked, "every list of devices is a question"
+    if asked.pilot:
+        raise InputError(
+            "pilot= takes real steps on this machine, and several devices were asked for. Leave "
+            "it out, or type device=cpu"
+        )
     every = EVERY_DEVICE in [part.strip().casefold() for part in asked.device.split(",")]
     found = find_devices(asked.device, listener)
     forecasts = _forecast_each(asked, found, listener, skip=every)

@@ -66,6 +66,11 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
     known = read_job(None, of_recipe)
     presets = {name: getattr(known.recipe, name) for name in both if name in Question.model_fields}
     question = make_question({**asked, **presets})
+    if question.pilot:
+        raise InputError(
+            f"pilot= is for models that another program trains. `traintime train` trains "
+            f"{question.model} itself and watches every step; leave pilot= out"
+        )
     held_out = question.validation_samples
     job = DeviceJob(
         model=question.model,

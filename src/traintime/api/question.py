@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +19,7 @@ from traintime.hardware.devices import DeviceCount, find_device, parse_devices
 from traintime.hardware.machine import choose_device, detect_machine
 from traintime.ledger.paths import cache_folder
 from traintime.recipe.question import Question, is_question, is_this_machine, make_question
-from traintime.workload.find_model import HOW_TO_NAME, find_graph, from_module
+from traintime.workload.find_model import HOW_TO_NAME, find_graph, find_subject, from_module
 from traintime.workload.kernels import KernelGraph, Numerics
 from traintime.workload.sample import Sample, read_sample
 from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
@@ -27,6 +27,7 @@ from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
 if TYPE_CHECKING:
     from torch import nn
 
+    from traintime.workload.capture import Subject
     from traintime.workload.captured_step import Loss
 
 ONLY_IN_TEXT = "lookup"
@@ -41,11 +42,15 @@ class Asked:
         job: Whatever it runs on.
         graphs: The model by numerics; each is captured when it is first needed.
         device: As typed.
+        pilot: Real steps to take here; 0 for none.
+        subject: Makes the model to take them with; None for one that is known as a graph alone.
     """
 
     job: DeviceJob
     graphs: Graphs
     device: str
+    pilot: int = 0
+    subject: Callable[[], Subject] | None = None
 
 
 def asks_of_devices(fields: Mapping[str, Any]) -> bool:
@@ -68,7 +73,12 @@ def look_up(fields: Mapping[str, Any]) -> Asked:
     question = make_question(fields)
     _check_model(question.model)
     text = _input_as_typed(question)
-    return _asked(question, cache(lambda numerics: find_graph(question.model, numerics, text)))
+    shipped = shipped_graph(question.model, "fp32")
+    return _asked(
+        question,
+        cache(lambda numerics: find_graph(question.model, numerics, text)),
+        None if shipped else lambda: find_subject(question.model, text),
+    )
 
 
 def look_up_module(
@@ -98,7 +108,7 @@ def look_up_module(
 
         return graph_of(subject, numerics)
 
-    return _asked(make_question(given), graph)
+    return _asked(make_question(given), graph, lambda: subject)
 
 
 def find_devices(text: str, listener: Listener) -> tuple[DeviceCount, ...]:
@@ -145,7 +155,9 @@ def _input_as_typed(question: Question) -> str:
     return {"hf": f"{text} tokens", "timm": f"3x{text}x{text}"}.get(library, text)
 
 
-def _asked(question: Question, graphs: Graphs) -> Asked:
+def _asked(
+    question: Question, graphs: Graphs, subject: Callable[[], Subject] | None = None
+) -> Asked:
     graph = graphs("amp" if question.precision in ("auto", "amp") else "fp32")
     sample = _sample(question, graph)
     train, validation, notes = _sizes(question, sample)
@@ -163,7 +175,7 @@ def _asked(question: Question, graphs: Graphs) -> Asked:
         compiled=question.compile,
         notes=notes,
     )
-    return Asked(job, graphs, question.device)
+    return Asked(job, graphs, question.device, question.pilot, subject)
 
 
 def _sample(question: Question, graph: KernelGraph) -> Sample:

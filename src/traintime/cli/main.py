@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,8 +84,18 @@ def demo(as_json: Json = False) -> None:
     _run(lambda: verbs.demo(as_json=as_json), as_json)
 
 
+class MachineWord(StrEnum):
+    """What may stand behind `traintime machine`."""
+
+    MEASURE = "measure"
+
+
 @app.command()
 def machine(
+    word: Annotated[
+        MachineWord | None,
+        typer.Argument(metavar="measure", help="Measure again, as --measure does."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto takes a GPU.")] = "auto",
     measure: Annotated[bool, typer.Option("--measure", help="Measure again.")] = False,
     details: Annotated[bool, typer.Option("--details", help="Show every measured rate.")] = False,
@@ -97,7 +108,11 @@ def machine(
     """Show what this machine has and what it sustains; measured once, then remembered."""
     from traintime.cli import verbs
 
-    shown = {"measure": measure, "details": details, "as_json": as_json}
+    shown = {
+        "measure": measure or word is MachineWord.MEASURE,
+        "details": details,
+        "as_json": as_json,
+    }
     _run(lambda: verbs.machine(device, save=save, **shown), as_json)
 
 

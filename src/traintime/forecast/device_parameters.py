@@ -21,7 +21,7 @@ SPECS_ONLY = "specs only"
 UNKNOWN_ARCHITECTURE = "specs only, nothing like it measured"
 KNOWN_DEVICE = "device known from measurements"
 MEASURED_HERE = "measured on this machine"
-RUNNING = "running"
+RUNNING = "run on this machine"
 
 
 @dataclass(frozen=True, slots=True)

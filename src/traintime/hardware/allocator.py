@@ -12,6 +12,8 @@ import ctypes
 import platform
 from pathlib import Path
 
+import psutil
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 LARGEST = 2**31 - 1
 THRESHOLDS = (2**30, 2**25)  # the second is the most that older versions take
@@ -39,6 +41,11 @@ def start_peak_anew() -> None:
     # https://www.kernel.org/doc/html/latest/filesystems/proc.html: 5 resets the peak resident size.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def resident_bytes() -> int:
+    """Return the memory that the process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_resident_bytes() -> int | None:

@@ -19,6 +19,7 @@ AskedPrecision = Literal["auto", "fp32", "tf32", "amp", "half"]
 OTHER_PRECISIONS = {"bf16": "amp", "fp16": "amp", "float32": "fp32", "mixed": "amp"}
 THIS_MACHINE = ("auto", "cpu", "cuda")
 MOST = {"samples": 10**15, "epochs": 10**6, "batch_size": 10**9}
+LEAST_PILOT, MOST_PILOT = 5, 1_000
 EXAMPLES = {"samples": 50_000, "validation_samples": 10_000, "epochs": 90, "batch_size": 256}
 SHOW_FIELDS = "`traintime forecast --help` explains each field."
 MISFIT = "The question does not fit together"
@@ -88,6 +89,14 @@ class Question(BaseModel):
         Field(description="Devices such as rtx-3090, a100x4 or a list of them; all is each once."),
     ] = "auto"
 
+    pilot: Annotated[
+        int,
+        Field(
+            description="Real steps to take here before answering, such as 10; on this machine "
+            "they tell more than any law."
+        ),
+    ] = 0
+
     @field_validator("model", mode="before")
     @classmethod
     def _check_model(cls, model: object) -> object:
@@ -123,6 +132,16 @@ class Question(BaseModel):
                 f"{EXAMPLES['validation_samples']}, or 0 for no validation"
             )
         return count
+
+    @field_validator("pilot")
+    @classmethod
+    def _check_pilot(cls, steps: int) -> int:
+        if steps and not LEAST_PILOT <= steps <= MOST_PILOT:
+            raise ValueError(
+                f"0 for none, or {LEAST_PILOT} to {MOST_PILOT:,} steps are expected, of which the "
+                "first 3 only warm up; try pilot=10"
+            )
+        return steps
 
     @field_validator("input", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ LIMITS = {
     "link would make it faster",
 }
 TIERS = {
+    "run on this machine": "ran",
     "measured on this machine": "here",
     "device known from measurements": "known",
     "specs only": "specs",
