@@ -59,6 +59,11 @@ class Interval:
         """Return the interval of this quantity plus a known offset."""
         return Interval(self.median + offset, self.low + offset, self.high + offset, self.level)
 
+    def capped(self, most: float) -> Interval:
+        """Return the interval of this quantity, or of `most` where it would be more."""
+        low, median, high = (min(most, value) for value in (self.low, self.median, self.high))
+        return Interval(median, low, high, self.level)
+
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 

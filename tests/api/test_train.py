@@ -112,6 +112,42 @@ def test_target_is_timed() -> None:
     assert result.time_to_target_s < result.total_s
 
 
+def test_a_budget_is_kept_and_used() -> None:
+    result = traintime.train(data="digits", model="mlp", device="cpu", hidden=16, budget="4s")
+    assert result.status == "finished"
+    assert 2.5 < result.total_s < 4.5
+    recipe = yaml.safe_load((result.folder / "recipe.yaml").read_text())
+    assert (recipe["budget"], recipe["epochs"]) == ("4s", 10_000)
+    steps = records(result.folder, "steps")
+    assert steps[-1]["lr"] < 0.1 * max(step["lr"] for step in steps)
+    assert result.forecast.total_s.median == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"budget": "2020-01-01T12:00"}, "is past: it is"),
+        ({"budget": "0.1s"}, "not one step"),
+        ({"budget": "10"}, "has no unit"),
+        ({"budget": 1050}, "put a time of day into quotes: budget: '17:30'"),
+        ({"confidence": 0.2}, "confidence=0.2 does not work"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        traintime.train(**{**QUICK, **fields})
+
+
+def test_a_target_holds_with_the_confidence_asked_for() -> None:
+    job = {"data": "digits", "model": "mlp", "device": "cpu", "epochs": 30, "seed": 1}
+    lucky = traintime.train(**job, target="accuracy:0.95")
+    sure = traintime.train(**job, target="accuracy:0.95", confidence=0.9)
+    assert lucky.status == sure.status == "target reached"
+    last = [records(result.folder, "epochs")[-1] for result in (lucky, sure)]
+    assert last[0]["validation_accuracy"] >= 0.95
+    assert last[1]["validation_accuracy"] >= 0.965  # 270 samples: a deviation of 0.013
+
+
 def test_early_stopping_leaves_the_best_epochs_model() -> None:
     fields = {**QUICK, "model": "lenet", "batch_norm": True, "epochs": 30, "train_samples": 200}
     del fields["hidden"]

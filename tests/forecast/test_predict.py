@@ -7,7 +7,7 @@ import pytest
 from traintime.api.job import read_job
 from traintime.errors import InputError
 from traintime.forecast.correction import Correction
-from traintime.forecast.predict import forecast_job, plan_job
+from traintime.forecast.predict import fitting_epochs, forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
 
 
@@ -110,3 +110,41 @@ def test_without_a_correction_nothing_is_said_of_one(profile):
     _, answer = forecast(profile, "data=mnist", "model=lenet")
     assert not any("corrected" in line for line in answer.assumptions)
     assert answer.uncorrected_step_s == answer.step_time_s.median
+
+
+@pytest.mark.parametrize(
+    ("left_s", "epochs"), [(0.0, 0.0), (4.0, 0.0), (11.0, 0.5), (16.0, 1.0), (28.0, 2.0)]
+)
+def test_as_many_epochs_fit_as_their_validations_leave_time_for(left_s: float, epochs: float):
+    assert fitting_epochs(left_s, 100, 0.1, 2.0, 4.0) == pytest.approx(epochs)
+
+
+def test_a_budget_is_used_to_its_end(profile):
+    _, answer = forecast(profile, "data=mnist", "model=lenet", "budget=60s")
+    assert answer.total_s.median == answer.total_s.high == 60
+    assert 55 < answer.total_s.low < 60
+    assert sum(stage.median for stage in answer.stages_s.values()) == pytest.approx(60, rel=0.01)
+    assert any("the learning rate follows the time" in line for line in answer.assumptions)
+    _, longer = forecast(profile, "data=mnist", "model=lenet", "budget=2m")
+    assert longer.epochs == pytest.approx(2 * answer.epochs, rel=0.15)
+
+
+def test_epochs_that_are_given_are_the_most(profile):
+    _, plain = forecast(profile, "data=mnist", "model=lenet", "epochs=2")
+    _, answer = forecast(profile, "data=mnist", "model=lenet", "epochs=2", "budget=10m")
+    assert answer.epochs == 2
+    assert answer.total_s == plain.total_s
+
+
+def test_a_target_may_come_before_the_deadline(profile):
+    _, answer = forecast(profile, "data=mnist", "model=lenet", "budget=10m", "target=accuracy:0.98")
+    assert answer.total_s.median < 300
+    assert answer.time_to_target_s is not None
+
+
+def test_a_budget_for_no_step_is_refused_with_the_least_that_works(profile):
+    with pytest.raises(InputError, match=r"not one step of lenet.*Type budget=(\d+)s") as refusal:
+        forecast(profile, "data=mnist", "model=lenet", "budget=0.2s")
+    least = str(refusal.value).rsplit("budget=", 1)[1].split()[0]
+    _, answer = forecast(profile, "data=mnist", "model=lenet", f"budget={least}")
+    assert answer.epochs == 1

@@ -220,3 +220,13 @@ def test_a_recipe_survives_being_written_and_read(tmp_path: Path, words: tuple[s
     assert read_recipe([str(path)]) == recipe
     assert make_recipe(recipe.model_dump()) == recipe
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_a_time_of_day_is_read_as_it_is_typed():
+    recipe = read_recipe(["data=mnist", "model=lenet", "budget=23:59"])
+    assert recipe.budget is not None
+    assert "T23:59:00" in recipe.budget
+    assert recipe.time_budget is not None
+    assert recipe.epochs == 10_000
+    assert read_recipe(**recipe.model_dump()) == recipe
+    assert read_recipe(["data=mnist", "model=lenet", "budget=1h", "epochs=7"]).epochs == 7

@@ -67,7 +67,12 @@ def make_job(
 
     def judge(module: nn.Module) -> Validation:
         predictions = predict(module, held_out, execution)
-        return Validation(predictions.loss, predictions.accuracy)
+        return Validation(
+            predictions.loss,
+            predictions.accuracy,
+            len(predictions.labels),
+            predictions.loss_deviation,
+        )
 
     return Job(
         recipe=recipe,

@@ -36,11 +36,13 @@ def test_loss_improves_downwards_by_the_least_change(loss: float, improves: bool
 def test_target_wins_over_early_stopping_and_the_last_epoch() -> None:
     recipe = recipe_of(target="accuracy:0.9", patience=1, epochs=3)
     progress = Progress(epoch=3, stale_epochs=1, elapsed_s=4.5)
-    progress.decide_end(recipe, Validation(1.0, 0.9))
+    progress.decide_end(recipe, Validation(1.0, 0.9), is_over=True)
     assert (progress.status, progress.time_to_target_s) == ("target reached", 4.5)
 
 
 def test_patience_zero_never_stops_early() -> None:
     progress = Progress(epoch=2, stale_epochs=50)
-    progress.decide_end(recipe_of(epochs=3), Validation(1.0, 0.1))
+    progress.decide_end(recipe_of(), Validation(1.0, 0.1), is_over=False)
     assert progress.status == "running"
+    progress.decide_end(recipe_of(), Validation(1.0, 0.1), is_over=True)
+    assert progress.status == "finished"

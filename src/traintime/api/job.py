@@ -19,6 +19,7 @@ from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import SIGMA, forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe, read_recipe
+from traintime.recipe.budget import refuse_past
 
 RecipeLike = Recipe | str | Path | None
 
@@ -76,12 +77,23 @@ def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
 
 
 def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
-    """Return the forecast of a job on a device, corrected by the runs that it finished before."""
+    """Return the forecast of a job on a device, corrected by the runs that it finished before.
+
+    Raises:
+        InputError: Its deadline is past, or too near for a single step.
+    """
+    if job.recipe.time_budget:
+        refuse_past(job.recipe.time_budget)
     plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
     return forecast_job(job.recipe, plan, profile, startup_s, correction)
+
+
+def planned_recipe(recipe: Recipe, forecast: Forecast) -> Recipe:
+    """Return a recipe with the epochs that its budget leaves time for, if it has one."""
+    return recipe.model_copy(update={"epochs": forecast.epochs}) if recipe.budget else recipe
 
 
 def profile_for(job: KnownJob, listener: Listener) -> HardwareProfile:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from traintime.api.job import KnownJob
+from traintime.api.job import KnownJob, planned_recipe
 from traintime.api.listener import Listener
 from traintime.api.recorder import Recorder
 from traintime.api.train import TrainResult, write_report
@@ -32,8 +32,10 @@ from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes,
 from traintime.ledger.atomic import write_atomically
 from traintime.ledger.run_folder import RunFolder
 from traintime.models.build import build
+from traintime.recipe import Recipe
 from traintime.train.checkpoints import load_latest
 from traintime.train.loop import Job, Loop
+from traintime.train.pace import Deadline, Expected
 from traintime.train.records import Outcome, Validation
 from traintime.train.signals import stop_requests
 
@@ -65,6 +67,8 @@ class Session:
         self.folder, self.listener = folder, listener
         self.began_at = began_at
         self.execution = forecast.execution
+        self.recipe = planned_recipe(job.recipe, forecast)
+        self.deadline = _deadline(job.recipe, forecast)
 
     def run(self, raw: RawImages, *, resume: bool) -> TrainResult:
         """Prepare, train, evaluate, and leave everything in the run folder.
@@ -80,9 +84,9 @@ class Session:
         prepared = prepare(raw, self.job.recipe, self.job.facts)
         torch.manual_seed(self.job.recipe.seed)
         module = build(self.job.network, fused=self.execution.fused).to(self.execution.device)
-        clock = Clock(self.job.recipe, self.forecast)
+        clock = Clock(self.recipe, self.forecast, self.deadline)
         recorder = Recorder(self.folder, clock)
-        observers = [clock, recorder, *self.listener.observers(self.job.recipe, clock)]
+        observers = [clock, recorder, *self.listener.observers(self.recipe, clock)]
         with stop_requests() as stop, closing(recorder):
             loop = Loop(self._loop_job(module, prepared), observers, stop)
             if resume:
@@ -102,12 +106,17 @@ class Session:
         return result
 
     def _loop_job(self, module: nn.Module, prepared: PreparedImages) -> Job:
-        recipe = self.job.recipe
+        recipe = self.recipe
         held_out = self._in_order(prepared.validation, prepared)
 
         def validate(module: nn.Module) -> Validation:
             predictions = predict(module, held_out, self.execution)
-            return Validation(predictions.loss, predictions.accuracy)
+            return Validation(
+                predictions.loss,
+                predictions.accuracy,
+                len(predictions.labels),
+                predictions.loss_deviation,
+            )
 
         batches = ResidentBatches(
             prepared.train,
@@ -130,6 +139,7 @@ class Session:
             checkpoints=self.folder.checkpoints,
             began_at=self.began_at,
             resume_command=f"traintime runs resume {self.folder.name}",
+            deadline=self.deadline,
         )
 
     def _in_order(self, samples: Samples, prepared: PreparedImages) -> OrderedBatches:
@@ -194,6 +204,20 @@ class Session:
         self.folder.write_json("environment", {**environment, "data_source": source})
         self.folder.write_json("result", {**values, "wrong": mistakes})
         write_report(self.folder)
+
+
+def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:
+    """Return when the result has to be there, with what it is expected to take till then."""
+    if recipe.time_budget is None:
+        return None
+    stages = forecast.stages_s
+    expected = Expected(
+        epochs=forecast.epochs,
+        step_s=forecast.step_time_s.median,
+        validate_s=stages["validate"].median / forecast.epochs,
+        finish_s=stages["evaluate"].median,
+    )
+    return Deadline(recipe.time_budget, recipe.epochs, expected)
 
 
 def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:

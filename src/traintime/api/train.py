@@ -14,7 +14,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from traintime import __version__
-from traintime.api.job import KnownJob, RecipeLike, forecast_known_job, profile_for, read_job
+from traintime.api.job import (
+    KnownJob,
+    RecipeLike,
+    forecast_known_job,
+    planned_recipe,
+    profile_for,
+    read_job,
+)
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
 from traintime.api.past_runs import conditions
@@ -137,7 +144,7 @@ def run_job(
     ledger = Ledger(ledger_path())
     row = dataclasses.replace(row, num_processes=row.num_processes + resume)
     ledger.put(dataclasses.replace(row, status="running"))
-    listener.on_forecast(job.recipe, forecast, folder.path)
+    listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
     try:
         # Reading and checking the data releases the interpreter; importing torch takes as long.
         with ThreadPoolExecutor(1) as reader:

@@ -18,6 +18,7 @@ from traintime.report import terminal
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 
 PLAIN_EVERY_S = 2.0
+MOST_EPOCH_LINES = 40
 
 
 def make_console(*, to_stderr: bool = False) -> Console:
@@ -82,6 +83,23 @@ class Display(Listener):
             self._live = None
 
 
+class EpochLines:
+    """Says which epochs are worth a line: all of a few, of many one in a while and the last."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._epochs = recipe.epochs
+        self._printed_at = -PLAIN_EVERY_S
+
+    def is_due(self, record: EpochRecord) -> bool:
+        """Return whether an epoch gets a line."""
+        is_last = record.epoch == self._epochs
+        late = monotonic() - self._printed_at >= PLAIN_EVERY_S
+        if self._epochs > MOST_EPOCH_LINES and not (late or is_last):
+            return False
+        self._printed_at = monotonic()
+        return True
+
+
 class LiveProgress(Observer):
     """A few lines that are redrawn, and one that stays for each epoch."""
 
@@ -91,6 +109,7 @@ class LiveProgress(Observer):
         self._total_steps = 1
         self._step: StepRecord | None = None
         self._best_accuracy = -1.0
+        self._lines = EpochLines(recipe)
 
     def on_start(self, start: Start) -> None:
         """Begin to draw."""
@@ -107,7 +126,8 @@ class LiveProgress(Observer):
         """Leave a line and redraw."""
         best = record.validation_accuracy > self._best_accuracy
         self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
-        self._live.console.print(terminal.epoch_line(self._recipe, record, best))
+        if self._lines.is_due(record):
+            self._live.console.print(terminal.epoch_line(self._recipe, record, best))
         self._draw()
 
     def on_end(self, status: str) -> None:
@@ -132,6 +152,7 @@ class PlainProgress(Observer):
         self._console, self._recipe, self._clock = console, recipe, clock
         self._total_steps = 1
         self._printed_at = monotonic()
+        self._lines = EpochLines(recipe)
 
     def on_start(self, start: Start) -> None:
         """Note the length of the run."""
@@ -147,5 +168,7 @@ class PlainProgress(Observer):
         self._console.print(" " * terminal.LABEL_WIDTH + line)
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Print a line."""
+        """Print a line, unless there are too many."""
+        if not self._lines.is_due(record):
+            return
         self._console.print(terminal.epoch_line(self._recipe, record, best=False))

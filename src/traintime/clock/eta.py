@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from traintime.forecast.convergence import Curve, expected_curve, extrapolated_c
 from traintime.forecast.forecast import Forecast, mixture
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
+from traintime.train.pace import Deadline
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval
 
@@ -57,10 +59,13 @@ class Clock(Observer):
     Args:
         recipe: Gives epochs, target and batch size.
         forecast: The prior.
+        deadline: When the result has to be there, if there is such a time.
     """
 
-    def __init__(self, recipe: Recipe, forecast: Forecast) -> None:
-        self.recipe, self.forecast = recipe, forecast
+    def __init__(
+        self, recipe: Recipe, forecast: Forecast, deadline: Deadline | None = None
+    ) -> None:
+        self.recipe, self.forecast, self.deadline = recipe, forecast, deadline
         self.eta = Eta(0.0, forecast.total_s, forecast.time_to_target_s, forecast.chance_of_target)
         self._curve: Curve | None = None
         if recipe.goal:
@@ -127,8 +132,11 @@ class Clock(Observer):
     def _update(self, elapsed_s: float) -> None:
         epochs = range(1, self.recipe.epochs + 1)
         evaluate_s = self.forecast.stages_s["evaluate"].median
-        validated = [self._end_of(epoch, elapsed_s, 0.0) for epoch in epochs]
-        finished = [self._end_of(epoch, elapsed_s, evaluate_s) for epoch in epochs]
+        latest_s = self._latest_s(elapsed_s)
+        validated = [self._end_of(n, elapsed_s, 0.0).capped(latest_s) for n in epochs]
+        finished = [self._end_of(n, elapsed_s, evaluate_s).capped(latest_s) for n in epochs]
+        if self.deadline and self.deadline.most_epochs > self.recipe.epochs:
+            finished[-1] = Interval(latest_s, min(finished[-1].low, latest_s), latest_s)
         arrivals = self._arrivals()
         if arrivals is None:
             self.eta = Eta(elapsed_s, finished[-1], None, None)
@@ -137,6 +145,13 @@ class Clock(Observer):
         target_s = mixture(list(zip(arrivals, validated, strict=True))) if chance > 0.01 else None
         parts = [*zip(arrivals, finished, strict=True), (1 - chance, finished[-1])]
         self.eta = Eta(elapsed_s, mixture(parts), target_s, chance)
+
+    def _latest_s(self, elapsed_s: float) -> float:
+        """Return what the run takes at most, by its deadline."""
+        if self.deadline is None:
+            return math.inf
+        left_s = self.deadline.budget.left_s(elapsed_s, datetime.now().astimezone())
+        return elapsed_s + max(0.0, left_s)
 
     def _arrivals(self) -> list[float] | None:
         """Return the probability of each epoch to be the one that reaches the target."""

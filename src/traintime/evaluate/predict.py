@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class Predictions:
         predicted: (N,) most likely classes.
         confidence: (N,) probability that the model gives to its choice.
         loss: Mean cross-entropy.
+        loss_deviation: Standard deviation of the cross-entropy of one sample.
         num_classes: Scores per sample.
     """
 
@@ -28,6 +30,7 @@ class Predictions:
     predicted: Tensor
     confidence: Tensor
     loss: float
+    loss_deviation: float
     num_classes: int
 
     @property
@@ -70,14 +73,17 @@ def predict(
         num_classes = scores.shape[1]
         best = scores.max(1)
         confidence = (best.values - scores.logsumexp(1)).exp()
-        losses = F.cross_entropy(scores, labels, reduction="sum")
+        each = F.cross_entropy(scores, labels, reduction="none")
+        losses = torch.stack([each.sum(), each.square().sum()])
         parts.append((labels, best.indices, confidence, losses))
     labels, predicted, confidence, losses = zip(*parts, strict=True)
     all_labels = torch.cat(labels).cpu()
+    mean, mean_square = (torch.stack(losses).sum(0) / len(all_labels)).tolist()
     return Predictions(
         labels=all_labels,
         predicted=torch.cat(predicted).cpu(),
         confidence=torch.cat(confidence).cpu(),
-        loss=float(torch.stack(losses).sum()) / len(all_labels),
+        loss=mean,
+        loss_deviation=math.sqrt(max(0.0, mean_square - mean * mean)),
         num_classes=num_classes,
     )

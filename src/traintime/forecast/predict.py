@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from traintime.architecture import Network
 from traintime.architecture.fusing import can_be_fused
@@ -33,6 +33,8 @@ HASHED_BYTES_PER_S = 1.0e9
 SETUP_S, FINISH_S = 0.1, 0.02
 """Building network and records; saving the trained weights."""
 COMPILE_S = 15.0
+LEAST_STEPS = 10
+"""Steps that the shortest budget has to hold."""
 VALIDATION_BATCH = 1000
 
 
@@ -66,7 +68,7 @@ def plan_job(
             "type: traintime machine --measure"
         )
     best = min(plans, key=lambda plan: plan.step.seconds)
-    return dataclasses.replace(best, picks=tuple(_explain(recipe, best, plans)))
+    return replace(best, picks=tuple(_explain(recipe, best, plans)))
 
 
 def _refuse_impossible(recipe: Recipe, network: Network, device: str) -> None:
@@ -163,13 +165,23 @@ def forecast_job(
     """
     sigma = SIGMA[profile.evidence]
     correction = correction or Correction.none(sigma)
-    workload = plan.workload
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
+    budget, most_epochs = recipe.time_budget, recipe.epochs
+    budget_s = budget.left_s(0.0, datetime.now().astimezone()) if budget else math.inf
+    if budget:
+        recipe, plan = _fitted(recipe, plan, step, profile, startup_s, budget_s)
+    ends_by_time = recipe.epochs < most_epochs
+    workload = plan.workload
     stages = _stages(plan, step, profile, startup_s)
+    if ends_by_time:
+        stages = _with_all_time_used(stages, budget_s)
     curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
     arrivals = curve.arrivals(recipe.goal) if curve and recipe.goal else None
     shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
-    ends = [_finish(stages, share, step.sigma, sigma) for share in shares]
+    ends = [_finish(stages, share, step.sigma, sigma).capped(budget_s) for share in shares]
+    if ends_by_time:
+        unused_s = stages["validate"].median / recipe.epochs + step.high
+        ends[-1] = Interval(budget_s, max(0.0, budget_s - unused_s), budget_s)
     chance = sum(arrivals) if arrivals is not None else None
     memory = predict_memory(
         workload, plan.execution, recipe.accumulate, bool(recipe.ema) + bool(recipe.patience)
@@ -193,6 +205,66 @@ def forecast_job(
         epochs=recipe.epochs,
         correction=correction,
     )
+
+
+def _fitted(
+    recipe: Recipe,
+    plan: Plan,
+    step: Interval,
+    profile: HardwareProfile,
+    startup_s: float,
+    budget_s: float,
+) -> tuple[Recipe, Plan]:
+    """Return recipe and plan with as many epochs as fit into a budget, at least one.
+
+    Raises:
+        InputError: Not even one step would be done in time.
+    """
+    one = replace(plan, workload=replace(plan.workload, epochs=1))
+    stages = _stages(one, step, profile, startup_s)
+    prepare_s, validate_s = stages["prepare"].median, stages["validate"].median
+    finish_s = stages["evaluate"].median
+    per_epoch = plan.workload.steps_per_epoch
+    compile_s = COMPILE_S if plan.execution.compile else 0.0
+    left_s = budget_s - prepare_s - compile_s
+    fitting = fitting_epochs(left_s, per_epoch, step.median, validate_s, finish_s)
+    if fitting * per_epoch < 1:
+        high_s = sum(stages[name].high for name in ("prepare", "validate", "evaluate"))
+        least_s = math.ceil(high_s + compile_s + LEAST_STEPS * step.high)
+        raise InputError(
+            f"In {format_duration(max(0.0, budget_s))} not one step of {recipe.model} on "
+            f"{recipe.data} would be done: preparing takes about {format_duration(prepare_s)}, "
+            f"validation and test {format_duration(validate_s + finish_s)}, a step "
+            f"{format_duration(step.median)}. Type budget={least_s}s or more"
+        )
+    epochs = min(recipe.epochs, max(1, round(fitting)))
+    fitted = recipe.model_copy(update={"epochs": epochs})
+    return fitted, replace(plan, workload=replace(plan.workload, epochs=epochs))
+
+
+def _with_all_time_used(stages: Mapping[str, Interval], budget_s: float) -> Mapping[str, Interval]:
+    """Return stages of which training takes what the others leave."""
+    others = [stages[name] for name in ("prepare", "validate", "evaluate")]
+    train_s = max(budget_s - sum(stage.median for stage in others), budget_s / 100)
+    unknown_s = math.hypot(*(stage.median * stage.sigma for stage in others))
+    return {**stages, "train": Interval.lognormal(train_s, min(unknown_s / train_s, 1.0))}
+
+
+def fitting_epochs(
+    left_s: float, steps_per_epoch: int, step_s: float, validate_s: float, finish_s: float
+) -> float:
+    """Return how many epochs fit, the last one as the share of it that does.
+
+    Args:
+        left_s: From the first step to the deadline.
+        steps_per_epoch: Optimizer steps.
+        step_s: Seconds of one.
+        validate_s: Of a validation; each epoch ends with one, the last one too.
+        finish_s: From the last validation to the result.
+    """
+    epoch_s = steps_per_epoch * step_s
+    whole, rest_s = divmod(max(0.0, left_s - finish_s), epoch_s + validate_s)
+    return whole + min(1.0, max(0.0, rest_s - validate_s) / epoch_s)
 
 
 def _by_kind(step: StepTime, factor: float) -> tuple[KindShare, ...]:
@@ -292,6 +364,12 @@ def _assumptions(
         yield "early stopping is not foreseen: the run may end before its last epoch"
     if recipe.compile:
         yield f"torch.compile takes {COMPILE_S:.0f} s and leaves a step as fast as it was"
+    if recipe.time_budget:
+        epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
+        yield (
+            f"the result is there {recipe.time_budget.in_words()}, whatever a step takes: the "
+            f"learning rate follows the time, which is enough for about {epochs}"
+        )
     if recipe.goal and curve:
         yield f"epochs to the target: {curve.source}"
     elif recipe.goal:

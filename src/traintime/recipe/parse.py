@@ -13,6 +13,7 @@ from traintime.errors import InputError, nearest
 from traintime.recipe.recipe import Recipe
 
 SHOW_FIELDS = "`traintime train --help` explains each field."
+AS_TYPED = ("budget",)  # YAML 1.1 takes 17:30 for a number
 MISFIT = "The recipe does not fit together"
 
 
@@ -70,7 +71,8 @@ def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 def _read_word(word: str) -> dict[str, Any]:
     key, equals, text = word.partition("=")
     if equals:
-        return {key.strip().replace("-", "_"): _read_value(word, text)}
+        key = key.strip().replace("-", "_")
+        return {key: text if key in AS_TYPED else _read_value(word, text)}
     path = Path(word).expanduser()
     if path.suffix in (".yaml", ".yml"):
         return _read_yaml(path)

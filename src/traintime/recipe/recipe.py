@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from traintime.errors import InputError
+from traintime.recipe.budget import Budget, parse_budget
 from traintime.recipe.presets import fill_in
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
@@ -24,6 +26,8 @@ Metric = Literal["accuracy", "loss"]
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+MOST_EPOCHS = 10_000
+"""Also what a budget without epochs leaves them at."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,17 @@ class Target:
     def is_reached_by(self, value: float) -> bool:
         """Say whether a measured value is as good as the target."""
         return value >= self.value if self.metric == "accuracy" else value <= self.value
+
+    def holds(self, value: float, deviation: float, confidence: float) -> bool:
+        """Say whether the quality behind a measured value is as good as the target.
+
+        Args:
+            value: As measured on a sample.
+            deviation: Standard deviation of the value, for such a sample.
+            confidence: Probability with which it has to be.
+        """
+        margin = NormalDist().inv_cdf(confidence) * deviation
+        return self.is_reached_by(value - margin if self.metric == "accuracy" else value + margin)
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.value:g}"
@@ -102,7 +117,7 @@ class Recipe(BaseModel):
 
     # Length and target
     epochs: Annotated[
-        int, Field(ge=1, le=10_000, description="Passes over the training part, at most.")
+        int, Field(ge=1, le=MOST_EPOCHS, description="Passes over the training part, at most.")
     ]
     batch_size: Annotated[int, Field(description="Samples per optimizer step.")]
     accumulate: Annotated[
@@ -110,6 +125,22 @@ class Recipe(BaseModel):
     ] = 1
     target: Annotated[
         str | None, Field(description="Stop when reached, e.g. accuracy:0.99 or loss:0.1.")
+    ] = None
+    confidence: Annotated[
+        float,
+        Field(
+            ge=0.5,
+            lt=1,
+            description="Probability with which the target has to hold, as a validation set is a "
+            "sample; 0.5 stops at the first validation that reaches it.",
+        ),
+    ] = 0.5
+    budget: Annotated[
+        str | None,
+        Field(
+            description="Time the run may take, such as 10m or 1h30m, or a time of day such as "
+            "17:30. The learning rate reaches its end then; epochs, if given, is the most."
+        ),
     ] = None
     patience: Annotated[
         int,
@@ -206,12 +237,22 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_presets(cls, values: Any) -> Any:
-        return fill_in(values) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        given: dict[str, Any] = {**values}
+        if given.get("budget") is not None and given.get("epochs") is None:
+            given["epochs"] = MOST_EPOCHS
+        return fill_in(given)
 
     @field_validator("target", mode="before")
     @classmethod
     def _check_target(cls, text: object) -> str | None:
         return None if text is None else str(parse_target(str(text)))
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _check_budget(cls, text: object) -> str | None:
+        return None if text is None else str(parse_budget(_as_typed(text)))
 
     @field_validator("batch_size")
     @classmethod
@@ -257,6 +298,11 @@ class Recipe(BaseModel):
         """The target as a metric and a value, or None if the run just lasts its epochs."""
         return parse_target(self.target) if self.target else None
 
+    @property
+    def time_budget(self) -> Budget | None:
+        """The budget as a length of time or a moment, or None if there is none."""
+        return parse_budget(self.budget) if self.budget else None
+
 
 def parse_target(text: str) -> Target:
     """Read 'accuracy:0.99'.
@@ -285,6 +331,17 @@ def parse_target(text: str) -> Target:
     if metric == "loss" and not 0 < value < math.inf:
         raise InputError(f"A loss is a number above 0, not {value:g}. Type target=loss:0.1")
     return Target(metric, value)
+
+
+def _as_typed(budget: object) -> str:
+    """Undo what YAML 1.1 does to 17:30, which it takes for 17 × 60 + 30."""
+    if isinstance(budget, int) and not isinstance(budget, bool) and budget % 60 < budget < 86_400:
+        hours, minutes = divmod(budget, 60)
+        raise InputError(
+            f"budget={budget} has no unit; type for example budget={budget}s, or put a time of "
+            f"day into quotes: budget: '{hours % 24}:{minutes:02d}'"
+        )
+    return str(budget)
 
 
 def _as_share(value: float) -> float:

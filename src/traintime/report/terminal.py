@@ -34,12 +34,13 @@ SHADES = ("grey35", "white", "yellow", "bright_red")
 def title(recipe: Recipe) -> str:
     """Return what is trained in a few words: "lenet on mnist to 99 % accuracy"."""
     goal = recipe.goal
+    by = f" {recipe.time_budget.in_words()}" if recipe.time_budget else ""
     if goal is None:
-        return f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs"
+        return f"{recipe.model} on {recipe.data}{by or f', {recipe.epochs} epochs'}"
     wanted = (
         f"{goal.value * 100:g} % accuracy" if goal.metric == "accuracy" else f"loss {goal.value:g}"
     )
-    return f"{recipe.model} on {recipe.data} to {wanted}"
+    return f"{recipe.model} on {recipe.data} to {wanted}{by}"
 
 
 def machine_lines(profile: HardwareProfile) -> RenderableType:
@@ -158,15 +159,25 @@ def progress_lines(
     if step is None:
         return labelled([("Training", Text("the first steps ...", "dim"))])
     done = step.step / total_steps
+    if recipe.budget:
+        done = eta.elapsed_s / max(eta.finish_s.median, 1e-9)
     bar = progress_bar(done).append(f" {format_percent(done, 0)}", "bold")
     where = (
-        f"epoch {min(recipe.epochs, int(step.epoch) + 1)}/{recipe.epochs} · "
-        f"step {step.step:,}/{total_steps:,} · loss {step.loss:.4f} · "
+        f"epoch {_of_planned(int(step.epoch) + 1, recipe)} · step {step.step:,}"
+        f"{'' if recipe.budget else f'/{total_steps:,}'} · loss {step.loss:.4f} · "
         f"{format_count(step.samples_per_s)} samples/s"
     )
     rows: list[tuple[str, RenderableType]] = [("Training", bar), ("", where)]
     rows += _eta_rows(recipe, eta)
     return labelled(rows)
+
+
+def _of_planned(epoch: int, recipe: Recipe) -> str:
+    """Return which epoch it is of how many; a budget leaves time for more of them, or fewer."""
+    width = len(str(recipe.epochs))
+    if recipe.budget:
+        return f"{epoch:>{width}} of about {recipe.epochs}"
+    return f"{min(epoch, recipe.epochs):>{width}}/{recipe.epochs}"
 
 
 def _eta_rows(recipe: Recipe, eta: Eta) -> list[tuple[str, RenderableType]]:
@@ -194,7 +205,7 @@ def format_left(interval: Interval) -> str:
 def epoch_line(recipe: Recipe, record: EpochRecord, best: bool) -> Text:
     """Return the line that stays of an epoch."""
     line = Text(" " * LABEL_WIDTH)
-    line.append(f"epoch {record.epoch:>{len(str(recipe.epochs))}}/{recipe.epochs}", "dim")
+    line.append(f"epoch {_of_planned(record.epoch, recipe)}", "dim")
     line.append(f"  {format_duration(record.elapsed_s):>8}  loss {record.train_loss:.4f}")
     line.append(f"  {recipe.validate_on} loss {record.validation_loss:.4f}")
     accuracy = format_percent(record.validation_accuracy, 2)
@@ -204,7 +215,7 @@ def epoch_line(recipe: Recipe, record: EpochRecord, best: bool) -> Text:
 def plain_step_line(recipe: Recipe, total_steps: int, step: StepRecord, eta: Eta) -> str:
     """Return one line of progress for logs and pipes."""
     parts = [
-        f"step {step.step}/{total_steps}",
+        f"step {step.step}{'' if recipe.budget else f'/{total_steps}'}",
         f"epoch {step.epoch:.2f}",
         f"loss {step.loss:.4f}",
         f"{step.samples_per_s:.0f} samples/s",

@@ -25,6 +25,7 @@ from traintime.recipe import Recipe
 from traintime.train.checkpoints import Checkpoint, save_checkpoint
 from traintime.train.flat import FlatParameters
 from traintime.train.optimizers import make_optimizer
+from traintime.train.pace import Deadline, DeadlinePace, Pace
 from traintime.train.progress import Progress
 from traintime.train.records import EpochRecord, Observer, Outcome, Start, StepRecord, Validation
 from traintime.train.schedules import learning_rate
@@ -48,6 +49,7 @@ class Job:
         checkpoints: Folder for checkpoints.
         began_at: `perf_counter()` when this process began on the run, so that preparing counts.
         resume_command: What to type to go on with this run.
+        deadline: When the result has to be there; None for a run of so many epochs.
     """
 
     recipe: Recipe
@@ -59,6 +61,7 @@ class Job:
     checkpoints: Path
     began_at: float
     resume_command: str
+    deadline: Deadline | None = None
 
 
 class Loop:
@@ -84,6 +87,11 @@ class Loop:
         self._window_end = 0.0
         self._saved_at = perf_counter()
         self._step_times_s: list[float] = []
+        self._lr = 0.0
+        steps = job.batches.steps_per_epoch
+        self.pace = Pace(job.recipe.epochs, steps)
+        if job.deadline:
+            self.pace = DeadlinePace(job.deadline, steps, self.elapsed_s)
 
     def run(self) -> Outcome:
         """Train until the target, the last epoch or early stopping.
@@ -138,6 +146,9 @@ class Loop:
             self._losses.append(self._step(position))
             progress.step += 1
             progress.position = position + 1
+            self.pace.advance(progress)
+            if self.pace.is_time_over(progress):
+                break
             if perf_counter() >= self._window_end or self.stop.signal_number:
                 self._between_windows()
         self._close_window()
@@ -151,8 +162,8 @@ class Loop:
         if recipe.grad_clip:
             norm = parameters.gradient.norm()
             parameters.gradient.mul_((recipe.grad_clip / (norm + 1e-6)).clamp(max=1.0))
-        step = self.progress.step
-        lr = learning_rate(recipe, step, self.job.batches.steps_per_epoch)
+        step, lr = self.progress.step, self._learning_rate()
+        self._lr = lr
         with torch.no_grad():
             self.optimizer.step(lr, step + 1)
             parameters.gradient.zero_()
@@ -161,6 +172,10 @@ class Loop:
                 decay = min(recipe.ema, (1 + step) / (10 + step))
                 self.average.lerp_(parameters.values, 1 - decay)
         return loss
+
+    def _learning_rate(self) -> float:
+        position = self.pace.position(self.progress)
+        return learning_rate(self.recipe, position, self.job.batches.steps_per_epoch)
 
     def _accumulate_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         """Add the gradient of the batch's mean loss, one micro-batch after the other."""
@@ -195,9 +210,10 @@ class Loop:
         began = perf_counter()
         with self._averaged():
             validation = self.job.validate(self.job.module)
-        progress.seconds["validate"] += perf_counter() - began
-        steps = self.job.batches.steps_per_epoch
-        train_loss = progress.loss_sum / steps
+        taken_s = perf_counter() - began
+        progress.seconds["validate"] += taken_s
+        self.pace.learn_validation_time(taken_s)
+        train_loss = progress.loss_sum / max(1, progress.position)
         progress.epoch += 1
         progress.position, progress.loss_sum = 0, 0.0
         progress.elapsed_s = self.elapsed_s()
@@ -206,8 +222,8 @@ class Loop:
         if progress.improves(self.recipe, validation) and self.best is not None:
             for name, tensor in self._judged().items():
                 self.best[name].copy_(tensor)
-        progress.decide_end(self.recipe, validation)
-        samples_per_s = progress.epoch * self.job.train_samples / progress.seconds["train"]
+        progress.decide_end(self.recipe, validation, is_over=self.pace.is_over(progress))
+        samples_per_s = self._samples_seen() / max(progress.seconds["train"], 1e-9)
         self._tell(
             "on_epoch",
             EpochRecord(
@@ -220,6 +236,10 @@ class Loop:
                 progress.elapsed_s,
             ),
         )
+
+    def _samples_seen(self) -> int:
+        epochs, steps = divmod(self.progress.step, self.job.batches.steps_per_epoch)
+        return epochs * self.job.train_samples + steps * self.recipe.batch_size
 
     def _judged(self) -> dict[str, Tensor]:
         """What a validation judges: the weights or their average, and running statistics."""
@@ -268,6 +288,7 @@ class Loop:
     def _open_window(self) -> None:
         self._window_began = perf_counter()
         self._window_end = self._window_began + WINDOW_S
+        self.pace.resume()
 
     def _close_window(self) -> None:
         if not self._losses:
@@ -286,13 +307,15 @@ class Loop:
         progress, steps = self.progress, len(losses)
         per_epoch = self.job.batches.steps_per_epoch
         self._step_times_s.append(seconds / steps)
+        if len(self._step_times_s) > 1:
+            self.pace.learn_step_time(seconds / steps)
         self._tell(
             "on_steps",
             StepRecord(
                 step=progress.step,
                 epoch=progress.epoch + progress.position / per_epoch,
                 loss=math.fsum(losses) / steps,
-                lr=learning_rate(self.recipe, progress.step - 1, per_epoch),
+                lr=self._lr,
                 samples_per_s=self.recipe.batch_size * steps / seconds,
                 elapsed_s=progress.elapsed_s,
                 step_time_s=seconds / steps,

@@ -24,6 +24,7 @@ class Progress:
         best: Best value so far of the metric that early stopping watches.
         stale_epochs: Epochs since it was reached.
         time_to_target_s: When the target was reached.
+        schedule_share: How much of the schedule is done, where it follows the time.
         status: Why training ended, or "running".
     """
 
@@ -38,6 +39,7 @@ class Progress:
     best: float | None = None
     stale_epochs: int = 0
     time_to_target_s: float | None = None
+    schedule_share: float = 0.0
     status: str = "running"
 
     def to_json(self) -> dict[str, Any]:
@@ -58,16 +60,23 @@ class Progress:
         self.stale_epochs += 1
         return False
 
-    def decide_end(self, recipe: Recipe, validation: Validation) -> None:
-        """Set the status if this epoch was the last one."""
+    def decide_end(self, recipe: Recipe, validation: Validation, *, is_over: bool) -> None:
+        """Set the status if this validation was the last one.
+
+        Args:
+            recipe: Gives target and early stopping.
+            validation: What was just measured.
+            is_over: Whether epochs or time are at their end.
+        """
         value = validation.accuracy
         goal = recipe.goal
         if goal and goal.metric == "loss":
             value = validation.loss
-        if goal and goal.is_reached_by(value):
+        metric = goal.metric if goal else "accuracy"
+        if goal and goal.holds(value, validation.deviation(metric), recipe.confidence):
             self.time_to_target_s = self.elapsed_s
             self.status = "target reached"
         elif recipe.patience and self.stale_epochs >= recipe.patience:
             self.status = "stopped early"
-        elif self.epoch >= recipe.epochs:
+        elif is_over:
             self.status = "finished"

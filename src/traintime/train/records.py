@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from traintime.recipe.recipe import Metric
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,32 @@ class Observer:
 
 @dataclass(frozen=True)
 class Validation:
-    """How good a model is on held-out samples: mean loss, and the share it gets right."""
+    """How good a model is on held-out samples.
+
+    Args:
+        loss: Mean.
+        accuracy: The share it gets right.
+        samples: How many there are; 0 if nothing is to be said of chance.
+        loss_deviation: Standard deviation of the loss of one.
+    """
 
     loss: float
     accuracy: float
+    samples: int = 0
+    loss_deviation: float = 0.0
+
+    def deviation(self, metric: Metric) -> float:
+        """Return the standard deviation that a metric has because the samples are drawn.
+
+        That of a share is a binomial's, with half a hit and half a miss added (Agresti and Coull
+        1998 add more), so that a share of 1 is not taken for certain.
+        """
+        if not self.samples:
+            return 0.0
+        if metric == "loss":
+            return self.loss_deviation / math.sqrt(self.samples)
+        share = (self.accuracy * self.samples + 0.5) / (self.samples + 1)
+        return math.sqrt(share * (1 - share) / (self.samples + 1))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The learning rate of each step, as a function of the step alone: a resumed run needs no state."""
+"""The learning rate at each step of the schedule: a resumed run needs no state of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from traintime.recipe import Recipe
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+def learning_rate(recipe: Recipe, step: float, steps_per_epoch: int) -> float:
     """Return the learning rate of a step.
 
     `one_cycle` falls in a straight line to zero after the warm-up (Smith 2018, "A disciplined
@@ -16,7 +16,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
     Args:
         recipe: Gives the peak rate, the schedule and its length in epochs.
-        step: Steps taken before this one, from 0.
+        step: Steps of the schedule before this one, from 0; whole ones unless it follows the time.
         steps_per_epoch: Optimizer steps in one epoch.
     """
     total = recipe.epochs * steps_per_epoch
