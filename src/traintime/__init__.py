@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from traintime.api.forecast import forecast, forecast_devices
     from traintime.api.machine import machine
     from traintime.api.runs import compare_runs, delete_run, list_runs, resume, show_run
+    from traintime.api.track import track
     from traintime.api.train import TrainResult, train
     from traintime.clock.eta import Eta
     from traintime.errors import TraintimeError
@@ -45,6 +46,7 @@ _HOMES = {
     "machine": "traintime.api.machine",
     "resume": "traintime.api.runs",
     "show_run": "traintime.api.runs",
+    "track": "traintime.api.track",
     "train": "traintime.api.train",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "machine",
     "resume",
     "show_run",
+    "track",
     "train",
 ]
 

@@ -109,3 +109,14 @@ def test_unknown_name_is_refused_with_the_nearest_one(fields: dict[str, str], pa
 def test_yaml_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no recipe file '.*job\.yaml'"):
         traintime.forecast(tmp_path / "job.yaml")
+
+
+def test_a_budget_comes_with_what_would_make_more_of_it():
+    answer = traintime.forecast(data="mnist", model="mlp", budget="40s", device="cpu")
+    (network,) = [line for line in answer.advice if line.startswith("model=lenet")]
+    assert "mlp is expected to end at" in network
+    assert any(line.startswith("batch_size=") for line in answer.advice)
+    assert Forecast.from_json(answer.to_json()) == answer
+    best = traintime.forecast(data="mnist", model="lenet", budget="40s", device="cpu")
+    assert not [line for line in best.advice if line.startswith("model=")]
+    assert traintime.forecast(data="mnist", model="mlp", device="cpu").advice == ()

@@ -69,6 +69,31 @@ def test_progress_shows_what_is_left_to_target_and_end():
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("fields", "final", "says"),
+    [
+        ({}, Interval(0.9872, 0.981, 0.9914), "validation accuracy 98.72 % (98.10-99.14 %)"),
+        ({"monitor": "loss"}, Interval(0.312, 0.29, 0.341), "validation loss 0.312 (0.29-0.341)"),
+    ],
+)
+def test_progress_shows_where_the_metric_will_end(fields, final: Interval, says: str):
+    step = StepRecord(300, 1.35, 0.0812, 0.01, 41_000.0, 4.0, 0.006)
+    recipe = RECIPE.model_copy(update={"target": None, **fields})
+    eta = Eta(4.0, Interval(10.0, 9.0, 11.5), None, None, final)
+    assert says in shown(terminal.progress_lines(recipe, 669, eta, step))
+
+
+def test_with_a_budget_progress_is_that_of_time():
+    step = StepRecord(300, 1.35, 0.0812, 0.01, 41_000.0, 4.0, 0.006)
+    recipe = RECIPE.model_copy(update={"target": None, "budget": "8s"})
+    text = shown(
+        terminal.progress_lines(recipe, 669, Eta(4.0, Interval(8, 8, 8), None, None), step)
+    )
+    assert "50 %" in text
+    assert "epoch 2 of about 3" in text
+    assert "669" not in text
+
+
 def test_the_closing_line_holds_forecast_against_fact():
     line = terminal.closing_line(FORECAST, 9.64, 0.9912, "runs/x/report.html").plain
     assert line == "forecast 10 s (8-13 s) · took 9.6 s · 99.1 % · report: runs/x/report.html"

@@ -211,6 +211,17 @@ def test_missed_target_has_no_time(tmp_path: Path) -> None:
 ACCURACIES = [0.5, 0.7, 0.69, 0.7, 0.9]
 
 
+def test_who_listens_may_end_the_run_and_say_why(tmp_path: Path) -> None:
+    class Hopeless(Witness):
+        def stop_reason(self) -> str:
+            return "no hope" if len(self.epochs) == 2 else ""
+
+    _, outcome = train(make_job(tmp_path, **MLP, epochs=9), Hopeless())
+    assert (outcome.status, outcome.reason, outcome.epochs) == ("stopped early", "no hope", 2)
+    _, outcome = train(make_job(tmp_path, **MLP, epochs=2), Hopeless())
+    assert (outcome.status, outcome.reason) == ("finished", "")
+
+
 def test_early_stopping_waits_its_patience(tmp_path: Path) -> None:
     judge = validations(*(Validation(1.0, accuracy) for accuracy in ACCURACIES))
     _, outcome = train(make_job(tmp_path, judge, **MLP, epochs=10, patience=2))

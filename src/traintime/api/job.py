@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from traintime.api.advice import budget_advice
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.api.past_runs import conditions, finished_pairs
@@ -88,7 +89,19 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
-    return forecast_job(job.recipe, plan, profile, startup_s, correction)
+    forecast = forecast_job(job.recipe, plan, profile, startup_s, correction)
+    if job.recipe.budget is None:
+        return forecast
+
+    def other(fields: Mapping[str, Any]) -> tuple[Recipe, Forecast] | None:
+        try:
+            job = read_job(None, fields)
+            plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
+            return job.recipe, forecast_job(job.recipe, plan, profile, startup_s)
+        except InputError:
+            return None
+
+    return replace(forecast, advice=tuple(budget_advice(job.recipe, forecast, other)))
 
 
 def planned_recipe(recipe: Recipe, forecast: Forecast) -> Recipe:

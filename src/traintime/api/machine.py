@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
 
 from traintime.api.listener import Listener
 from traintime.errors import InputError, MissingExtraError
@@ -20,7 +17,6 @@ from traintime.hardware.devices import DeviceSpec, save_device
 from traintime.hardware.disk import reading_speed
 from traintime.hardware.machine import Machine, choose_device, detect_machine
 from traintime.hardware.profile import HardwareProfile, load_profile, save_profile
-from traintime.hardware.threads import share_processor
 from traintime.ledger.paths import cache_folder
 
 
@@ -139,33 +135,10 @@ def _guess(found: Machine, device: str) -> HardwareProfile:
 
 
 def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile:
+    from traintime.api.measuring import measure_apart
+
     listener.on_measuring("importing torch", 0.0)
-    share_processor()
-    import_s = _import_torch(device)
-    from traintime.forecast.probes import measure_device
-    from traintime.hardware.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    profile = measure_device(
-        found, device, reading_speed(cache_folder()), import_s, listener.on_measuring
-    )
+    speed = reading_speed(cache_folder())
+    profile = measure_apart(device, speed, listener.on_measuring)
     listener.on_measuring("done", 1.0)
-    return profile
-
-
-def _import_torch(device: str) -> float:
-    """Start torch up on a device and return how long that takes, in a process of its own.
-
-    Raises:
-        InputError: The installed torch cannot use the device.
-    """
-    command = [sys.executable, "-c", f"import torch; torch.zeros(1, device={device!r})"]
-    began = perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(
-            f"The installed torch cannot use {device} ({reason}). Install torch for your driver, "
-            "or type device=cpu"
-        )
-    return perf_counter() - began
+    return dataclasses.replace(profile, machine=found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -84,10 +85,11 @@ class Session:
         prepared = prepare(raw, self.job.recipe, self.job.facts)
         torch.manual_seed(self.job.recipe.seed)
         module = build(self.job.network, fused=self.execution.fused).to(self.execution.device)
-        clock = Clock(self.recipe, self.forecast, self.deadline)
+        thread = ThreadPoolExecutor(1, "traintime-clock")
+        clock = Clock(self.recipe, self.forecast, self.deadline, thread)
         recorder = Recorder(self.folder, clock)
         observers = [clock, recorder, *self.listener.observers(self.recipe, clock)]
-        with stop_requests() as stop, closing(recorder):
+        with stop_requests() as stop, closing(recorder), thread:
             loop = Loop(self._loop_job(module, prepared), observers, stop)
             if resume:
                 self._restore(loop, clock)
@@ -170,6 +172,7 @@ class Session:
             run=self.folder.name,
             folder=self.folder.path,
             status=outcome.status,
+            reason=outcome.reason,
             started_at=(datetime.now().astimezone() - self._age()).isoformat(),
             forecast=self.forecast,
             total_s=total_s,

@@ -49,6 +49,7 @@ class TrainResult:
         run: Name of the run.
         folder: Where everything about it is kept.
         status: "target reached", "finished" or "stopped early".
+        reason: Why it was stopped early, if a forecast said so.
         started_at: When this process began on it, ISO with time zone.
         forecast: What was expected.
         total_s: What it took.
@@ -65,6 +66,7 @@ class TrainResult:
     run: str
     folder: Path
     status: str
+    reason: str
     started_at: str
     forecast: Forecast
     total_s: float

@@ -59,6 +59,8 @@ def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> 
     console.print(terminal.score_lines(result.to_json()["test"]))
     console.print()
     report = shown_path(result.report)
+    if result.reason:
+        console.print(terminal.reason_line(result.reason))
     console.print(
         terminal.closing_line(result.forecast, result.total_s, result.test.accuracy, report),
         soft_wrap=True,

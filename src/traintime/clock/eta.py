@@ -1,39 +1,40 @@
 """The ETA: the forecast as prior, the run as evidence.
 
-Seconds per step are log-normal around the forecast's; each window of observed steps narrows that.
-Epochs to the target come from the expected learning curve, moved by the validations seen so far.
-Time that was already spent is a fact and carries no uncertainty.
+What a step and a validation take is followed by `speed`, how the validations go on by `outlook`.
+Time that was already spent is a fact and carries no uncertainty; steps that another process of the
+same run took are done, but say nothing of this one's speed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from traintime.forecast.convergence import Curve, expected_curve, extrapolated_curve
+from traintime.clock.speed import Speed
+from traintime.clock.watched import Watched
+from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.forecast import Forecast, mixture
+from traintime.forecast.predict import fitting_epochs
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
 from traintime.train.pace import Deadline
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
-from traintime.units import Interval
+from traintime.units import Interval, format_duration, format_percent
 
-WINDOW_SIGMA = 0.15
-"""Of the logarithm of one window's mean step time, before any was seen."""
-LEAST_DRIFT = 0.03
-"""What no number of windows tells: the machine may be faster or slower from now on."""
-DRIFT_SHARE = 0.5
-"""Of the spread between windows, how much of it may last for the rest of the run."""
-LEAST_GAIN = 0.05
-"""Weight of the newest window at least, so that a lasting change of speed is followed."""
+if TYPE_CHECKING:
+    from traintime.clock.outlook import Outlook
+
 UPDATE_SHARE = 0.01
 """Of a run's time, at most, that is spent on working the ETA out anew."""
-STAGE_SIGMA = 0.3
-"""Of the logarithm of the short stages that are still to come: validation and test."""
+OUTLOOK_SHARE = 0.02
+"""The same for looking ahead along the learning curve, which another thread does."""
+LEAST_SEEN = 2
+"""Validations before a run that nothing is known of is looked ahead in."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Eta:
         finish_s: Total duration of the run, from its beginning to its result.
         target_s: Time from the beginning to the target, if it can be said.
         chance_of_target: Probability of reaching it in this run.
+        final: Value of the watched metric at the end of the schedule, if it can be said.
     """
 
     elapsed_s: float
     finish_s: Interval
     target_s: Interval | None
     chance_of_target: float | None
+    final: Interval | None = None
 
 
 class Clock(Observer):
@@ -60,25 +63,34 @@ class Clock(Observer):
         recipe: Gives epochs, target and batch size.
         forecast: The prior.
         deadline: When the result has to be there, if there is such a time.
+        thread: Looks ahead along the learning curve; None does it at once.
     """
 
     def __init__(
-        self, recipe: Recipe, forecast: Forecast, deadline: Deadline | None = None
+        self,
+        recipe: Recipe,
+        forecast: Forecast,
+        deadline: Deadline | None = None,
+        thread: Executor | None = None,
     ) -> None:
         self.recipe, self.forecast, self.deadline = recipe, forecast, deadline
         self.eta = Eta(0.0, forecast.total_s, forecast.time_to_target_s, forecast.chance_of_target)
-        self._curve: Curve | None = None
-        if recipe.goal:
-            self._curve = expected_curve(recipe, recipe.goal.metric)
-        self._log_step_s = math.log(forecast.step_time_s.median)
-        self._variance = forecast.step_time_s.sigma**2
-        self._window_variance = WINDOW_SIGMA**2
+        self.metric: Metric = recipe.goal.metric if recipe.goal else recipe.monitor
+        self.outlook: Outlook | None = None
+        self._thread = thread
+        self._looking: Future[tuple[Outlook, float]] | None = None
+        self._looked_s = 0.0
+        self._curve: Curve | None = expected_curve(recipe, self.metric)
+        self._steps = Speed(forecast.step_time_s)
+        self._validations = Speed(forecast.stages_s["validate"].scaled(1 / recipe.epochs))
         self._seen: list[float] = []
-        self._windows = 0
-        self._validate_s = forecast.stages_s["validate"].median / recipe.epochs
         self._done = 0.0
         self._validated = 0
+        self._last: tuple[float, float] | None = None
+        self._is_warm = False
         self._next_update = 0.0
+
+    # What is seen
 
     def on_start(self, start: Start) -> None:
         """Take over what earlier processes did: time goes on, steps not run here do not count."""
@@ -88,63 +100,105 @@ class Clock(Observer):
 
     def on_steps(self, record: StepRecord) -> None:
         """Learn from a window of steps."""
-        self._windows += 1
         self._done = record.epoch
-        if self._windows > 1:  # the first holds the warm-up
-            self._learn_step_time(record.step_time_s)
+        self._learn_step_time(record)
         began = perf_counter()
         if began >= self._next_update:
             self._update(record.elapsed_s)
             ended = perf_counter()
             self._next_update = ended + (ended - began) / UPDATE_SHARE
 
+    def _learn_step_time(self, record: StepRecord) -> None:
+        """Take the time since the last window, with what is done between windows.
+
+        The first window warms up, and tells only how many steps were done.
+        """
+        if self._is_warm and self._last:
+            step, elapsed_s = self._last
+            self._steps.see(record.step - step, record.elapsed_s - elapsed_s)
+        self._is_warm = True
+        self._last = (record.step, record.elapsed_s)
+
     def recall(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Take up the validations of earlier processes on this run, from their epoch records."""
-        goal = self.recipe.goal
-        if goal:
-            self._seen = [float(record[f"validation_{goal.metric}"]) for record in epochs]
-            self._fit_curve(goal.metric)
-
-    def _fit_curve(self, metric: Metric) -> None:
-        """Draw the curve through what was seen, where no earlier run tells what to expect."""
-        if expected_curve(self.recipe, metric) is None:
-            self._curve = extrapolated_curve(self._seen, metric, self.recipe.epochs)
+        self._seen = [float(record[f"validation_{self.metric}"]) for record in epochs]
+        self._look_ahead()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Learn from a validation."""
+        if self._last and self._is_warm:
+            self._validations.see(1, record.elapsed_s - self._last[1])
+        self._last = (record.step, record.elapsed_s)
         self._done = float(record.epoch)
         self._validated = record.epoch
-        goal = self.recipe.goal
-        if goal:
-            accuracy, loss = record.validation_accuracy, record.validation_loss
-            self._seen.append(accuracy if goal.metric == "accuracy" else loss)
-            self._fit_curve(goal.metric)
+        accuracy, loss = record.validation_accuracy, record.validation_loss
+        self._seen.append(accuracy if self.metric == "accuracy" else loss)
+        if self._looked_s <= OUTLOOK_SHARE * record.elapsed_s:
+            self._look_ahead()
         self._update(record.elapsed_s)
 
-    def _learn_step_time(self, step_time_s: float) -> None:
-        surprise = math.log(step_time_s) - self._log_step_s
-        if self._windows > 2:  # the first surprise is the forecast's error, not the machine's
-            self._window_variance += 0.2 * (surprise**2 - self._window_variance)
-        gain = max(LEAST_GAIN, self._variance / (self._variance + self._window_variance))
-        self._log_step_s += gain * surprise
-        self._variance *= 1 - gain
+    def stop_reason(self) -> str:
+        """Say why the run should end now, or nothing."""
+        outlook, least = self.outlook, self.recipe.min_chance
+        if not least or outlook is None or len(self._seen) < LEAST_SEEN:
+            return ""
+        chance = outlook.chance if outlook.arrivals is not None else outlook.chance_to_improve
+        if chance is None or chance >= least:
+            return ""
+        of = "reaching the target" if outlook.arrivals is not None else "a better validation"
+        saved_s = max(0.0, self.eta.finish_s.median - self.eta.elapsed_s)
+        return (
+            f"the chance of {of} is {format_percent(chance, 0)}; "
+            f"about {format_duration(saved_s)} saved"
+        )
 
-    def _update(self, elapsed_s: float) -> None:
-        epochs = range(1, self.recipe.epochs + 1)
-        evaluate_s = self.forecast.stages_s["evaluate"].median
-        latest_s = self._latest_s(elapsed_s)
-        validated = [self._end_of(n, elapsed_s, 0.0).capped(latest_s) for n in epochs]
-        finished = [self._end_of(n, elapsed_s, evaluate_s).capped(latest_s) for n in epochs]
-        if self.deadline and self.deadline.most_epochs > self.recipe.epochs:
-            finished[-1] = Interval(latest_s, min(finished[-1].low, latest_s), latest_s)
-        arrivals = self._arrivals()
-        if arrivals is None:
-            self.eta = Eta(elapsed_s, finished[-1], None, None)
+    # What follows from it
+
+    def _look_ahead(self) -> None:
+        """Work out how validations go on, in the other thread if there is one."""
+        self._take_outlook()
+        known = len(self._seen) >= (1 if self._curve else LEAST_SEEN)
+        if not known or self._looking or self._has_arrived():
             return
-        chance = min(1.0, sum(arrivals))
-        target_s = mixture(list(zip(arrivals, validated, strict=True))) if chance > 0.01 else None
-        parts = [*zip(arrivals, finished, strict=True), (1 - chance, finished[-1])]
-        self.eta = Eta(elapsed_s, mixture(parts), target_s, chance)
+        arguments = (tuple(self._seen), self._last_epoch(), self._curve)
+        if self._thread:
+            self._looking = self._thread.submit(self._looked_ahead, *arguments)
+        else:
+            self.outlook, _ = self._looked_ahead(*arguments)
+
+    def _looked_ahead(
+        self, seen: tuple[float, ...], last_epoch: float, curve: Curve | None
+    ) -> tuple[Outlook, float]:
+        from traintime.clock.outlook import look_ahead  # imports numpy
+
+        began = perf_counter()
+        outlook = look_ahead(Watched.by(self.recipe, self.metric), seen, last_epoch, curve)
+        return outlook, perf_counter() - began
+
+    def _take_outlook(self) -> None:
+        if self._looking and self._looking.done():
+            self.outlook, seconds = self._looking.result()
+            self._looked_s += seconds
+            self._looking = None
+
+    def _has_arrived(self) -> bool:
+        goal = self.recipe.goal
+        return bool(goal and self._seen and goal.is_reached_by(self._seen[-1]))
+
+    def _last_epoch(self) -> float:
+        """Return the epochs after which the run ends if nothing ends it before."""
+        step_s = self._steps.step_s
+        if self.deadline is None or step_s is None:
+            return float(self.recipe.epochs)
+        left_s = self._latest_s(self.eta.elapsed_s) - self.eta.elapsed_s
+        fitting = fitting_epochs(
+            left_s,
+            self.forecast.steps_per_epoch,
+            step_s,
+            self._validations.step_s or 0.0,
+            self.forecast.stages_s["evaluate"].median,
+        )
+        return min(self._done + fitting, float(self.deadline.most_epochs))
 
     def _latest_s(self, elapsed_s: float) -> float:
         """Return what the run takes at most, by its deadline."""
@@ -153,27 +207,71 @@ class Clock(Observer):
         left_s = self.deadline.budget.left_s(elapsed_s, datetime.now().astimezone())
         return elapsed_s + max(0.0, left_s)
 
-    def _arrivals(self) -> list[float] | None:
-        """Return the probability of each epoch to be the one that reaches the target."""
-        goal = self.recipe.goal
-        if goal is None or self._curve is None:
-            return None
-        if self._seen and goal.is_reached_by(self._seen[-1]):
-            return [float(n == len(self._seen)) for n in range(1, self.recipe.epochs + 1)]
-        return self._curve.arrivals(goal, self._seen)
+    def _update(self, elapsed_s: float) -> None:
+        self._take_outlook()
+        evaluate_s = self.forecast.stages_s["evaluate"].median
+        latest_s = self._latest_s(elapsed_s)
+        last_epoch = self._last_epoch()
+        end = self._end_of(last_epoch, elapsed_s, evaluate_s).capped(latest_s)
+        if self.deadline and last_epoch < self.deadline.most_epochs:
+            end = Interval(latest_s, min(end.low, latest_s), latest_s)
+        if self._has_arrived():
+            now = Interval(elapsed_s, elapsed_s, elapsed_s)
+            done = now.shifted(evaluate_s).capped(max(latest_s, elapsed_s))
+            self.eta = Eta(elapsed_s, done, now, 1.0)
+            return
+        epochs, arrivals, endings = self._probabilities(last_epoch)
+        if not endings:
+            self.eta = Eta(elapsed_s, end, None, None)
+            return
+        ends = [self._end_of(n, elapsed_s, evaluate_s).capped(latest_s) for n in epochs]
+        ends[-1] = end
+        finish_s = mixture(list(zip(endings, ends, strict=True)))
+        target_s, chance = None, None
+        if arrivals is not None:
+            chance = min(1.0, sum(arrivals))
+            times = [self._end_of(n, elapsed_s, 0.0).capped(latest_s) for n in epochs]
+            if chance > 0.01:
+                target_s = mixture(list(zip(arrivals, times, strict=True)))
+        final = self.outlook.final if self.outlook else None
+        self.eta = Eta(elapsed_s, finish_s, target_s, chance, final)
 
-    def _end_of(self, epoch: int, elapsed_s: float, afterwards_s: float) -> Interval:
+    def _probabilities(
+        self, last_epoch: float
+    ) -> tuple[list[float], list[float] | None, list[float]]:
+        """Return validations to come, the probability of arriving at each, and of ending there."""
+        outlook, goal = self.outlook, self.recipe.goal
+        if outlook:
+            # It may have been made some validations ago.
+            left = [n for n, epoch in enumerate(outlook.epochs) if epoch > self._validated]
+            share = sum(outlook.endings[n] for n in left)
+            if left and share > 0:
+                arrivals = outlook.arrivals
+                return (
+                    [outlook.epochs[n] for n in left],
+                    None if arrivals is None else [arrivals[n] / share for n in left],
+                    [outlook.endings[n] / share for n in left],
+                )
+        if not (goal and self._curve):
+            return [], None, []
+        arrivals = self._curve.arrivals(goal, self._seen)[self._validated :]
+        epochs = [float(n) for n in range(self._validated + 1, len(self._curve.log_errors) + 1)]
+        if not epochs:
+            return [], None, []
+        missing = max(0.0, 1 - sum(arrivals))
+        return epochs, arrivals, [*arrivals[:-1], arrivals[-1] + missing]
+
+    def _end_of(self, epoch: float, elapsed_s: float, afterwards_s: float) -> Interval:
         """Return when an epoch, its validation and what follows will be done."""
-        left = max(0.0, epoch - self._done)
-        train_s = left * self.forecast.steps_per_epoch * math.exp(self._log_step_s)
-        stages_s = max(0, epoch - self._validated) * self._validate_s + afterwards_s
-        seconds = train_s + stages_s
+        steps = max(0.0, epoch - self._done) * self.forecast.steps_per_epoch
+        validations = max(0, math.ceil(epoch - 1e-9) - self._validated)
+        trained, validated = self._steps.seconds(steps), self._validations.seconds(validations)
+        parts = [part for part in (trained, validated) if part and part.median > 0]
+        seconds = sum(part.median for part in parts) + afterwards_s
         if seconds <= 0:
             return Interval(elapsed_s, elapsed_s, elapsed_s)
-        drift = max(LEAST_DRIFT, DRIFT_SHARE * math.sqrt(self._window_variance))
-        trained = train_s * math.hypot(math.sqrt(self._variance), drift)
-        sigma = math.hypot(trained, stages_s * STAGE_SIGMA) / seconds
-        return Interval.lognormal(seconds, sigma).shifted(elapsed_s)
+        unknown_s = math.hypot(*(part.median * part.sigma for part in parts))
+        return Interval.lognormal(seconds, unknown_s / seconds).shifted(elapsed_s)
 
 
 def remaining(interval: Interval, elapsed_s: float) -> Interval:

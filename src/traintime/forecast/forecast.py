@@ -45,6 +45,7 @@ class Forecast:
         steps_per_epoch: Optimizer steps in one epoch.
         epochs: At most.
         correction: Of the training steps by finished runs, which is in all of the times above.
+        advice: What would make more of a budget.
     """
 
     evidence: str
@@ -64,6 +65,7 @@ class Forecast:
     steps_per_epoch: int
     epochs: int
     correction: Correction | None = None
+    advice: tuple[str, ...] = ()
 
     @property
     def uncorrected_step_s(self) -> float:
@@ -106,6 +108,7 @@ class Forecast:
         plain["execution"] = Execution(**plain["execution"])
         correction = plain.get("correction")  # earlier versions knew of none
         plain["correction"] = Correction(**correction) if correction else None
+        plain["advice"] = tuple(plain.get("advice", ()))
         plain["assumptions"], plain["picks"] = tuple(plain["assumptions"]), tuple(plain["picks"])
         return cls(**plain)
 

@@ -153,6 +153,15 @@ class Recipe(BaseModel):
     min_delta: Annotated[
         float, Field(ge=0, description="Early stopping: the least change that is an improvement.")
     ] = 0.0
+    min_chance: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Early stopping by forecast: the run ends when the chance of reaching the "
+            "target, or without one of improving, falls below; 0 switches it off.",
+        ),
+    ] = 0.0
     monitor: Annotated[
         Metric, Field(description="Early stopping: the validation metric that is watched.")
     ] = "accuracy"

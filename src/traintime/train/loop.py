@@ -88,6 +88,7 @@ class Loop:
         self._saved_at = perf_counter()
         self._step_times_s: list[float] = []
         self._lr = 0.0
+        self._reason = ""
         steps = job.batches.steps_per_epoch
         self.pace = Pace(job.recipe.epochs, steps)
         if job.deadline:
@@ -116,6 +117,7 @@ class Loop:
             self.progress.time_to_target_s,
             dict(self.progress.seconds),
             tuple(self._step_times_s[1:]),
+            self._reason,
         )
 
     def _start(self) -> Start:
@@ -236,6 +238,10 @@ class Loop:
                 progress.elapsed_s,
             ),
         )
+        if progress.status == "running":
+            reasons = (observer.stop_reason() for observer in self.observers)
+            self._reason = next(filter(None, reasons), "")
+            progress.status = "stopped early" if self._reason else "running"
 
     def _samples_seen(self) -> int:
         epochs, steps = divmod(self.progress.step, self.job.batches.steps_per_epoch)

@@ -80,6 +80,10 @@ class Observer:
     def on_checkpoint(self, step: int) -> None:
         """Called after a checkpoint is safely on disk."""
 
+    def stop_reason(self) -> str:
+        """Asked after each epoch: why training should end now, or nothing if it should not."""
+        return ""
+
     def on_end(self, status: str) -> None:
         """Called once when training is over, before the test."""
 
@@ -126,6 +130,7 @@ class Outcome:
         seconds: By what they were spent on: train, validate, checkpoint.
         window_step_times_s: Mean time of a step in each window between two step records of this
             process, the first step (which warms up) left out.
+        reason: Why it was stopped early, if a forecast said so.
     """
 
     status: str
@@ -134,3 +139,4 @@ class Outcome:
     time_to_target_s: float | None
     seconds: dict[str, float]
     window_step_times_s: tuple[float, ...]
+    reason: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from traintime.recipe.budget import parse_budget
 from traintime.recipe.recipe import Target
 from traintime.report.page.run_files import Record, RunFiles, interval
 from traintime.units import format_duration, format_interval, format_percent
@@ -71,6 +72,9 @@ def _title(run: RunFiles) -> str:
     what = f"{_proper_name(run, 'model')} on {_proper_name(run, 'data')}"
     if run.goal:
         return f"{what} to {describe_goal(run.goal)}"
+    budget = run.recipe.get("budget")
+    if budget:
+        return f"{what} {parse_budget(str(budget)).in_words()}"
     epochs = run.recipe.get("epochs")
     return f"{what}, {count_of(epochs, 'epoch')}" if epochs else what
 
@@ -95,7 +99,8 @@ def _outcome(run: RunFiles) -> str:
         return "Not finished: nothing is recorded yet"
     if not run.went_to_plan:
         verb = "Stopped early" if run.has_ended else "Not finished: the record ends"
-        return f"{verb} after {epochs} and {took}"
+        reason = f", as {run.result['reason']}" if run.result.get("reason") else ""
+        return f"{verb} after {epochs} and {took}{reason}"
     missed = f" without reaching {_watched_goal(run, run.goal)}" if run.goal else ""
     return f"Trained {epochs}{missed} in {took}"
 

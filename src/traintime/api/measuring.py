@@ -1,0 +1,91 @@
+"""Measures a device in a process of its own, so that what that takes is not the caller's.
+
+    python -m traintime.api.measuring cpu BYTES_PER_S
+
+Prints a JSON object a line: {"what": ..., "share": ...} as it goes, {"profile": ...} at its end.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from traintime.errors import InputError
+from traintime.hardware.profile import HardwareProfile
+from traintime.hardware.threads import share_processor
+
+IMPORTED = "torch imported"
+
+
+def measure_apart(
+    device: str, disk_bytes_per_s: float, progress: Callable[[str, float], None]
+) -> HardwareProfile:
+    """Return what a device sustains, measured in another process.
+
+    Args:
+        device: "cpu" or "cuda:N".
+        disk_bytes_per_s: Reading rate of the data's disk.
+        progress: Told what is measured and the share that is done.
+
+    Raises:
+        InputError: The installed torch cannot use the device.
+    """
+    share_processor()
+    command = [sys.executable, "-m", __name__, device, str(disk_bytes_per_s)]
+    began, import_s = perf_counter(), 0.0
+    profile: HardwareProfile | None = None
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        assert child.stderr
+        for line in child.stdout:
+            told: dict[str, Any] = json.loads(line)
+            if "profile" in told:
+                profile = HardwareProfile.from_json(told["profile"])
+            elif told["what"] == IMPORTED:
+                import_s = perf_counter() - began
+            else:
+                progress(told["what"], told["share"])
+        said = child.stderr.read().strip().splitlines()
+    if profile is None:
+        reason = said[-1] if said else f"it ended with {child.returncode}"
+        raise InputError(
+            f"The installed torch cannot use {device} ({reason}). Install torch for your driver, "
+            "or type device=cpu"
+        )
+    return replace(profile, import_s=import_s)
+
+
+def main() -> None:
+    """Measure in this process and print what is found."""
+    device, disk_bytes_per_s = sys.argv[1], float(sys.argv[2])
+    import torch
+
+    torch.zeros(1, device=device)
+    _print({"what": IMPORTED, "share": 0.0})
+    from traintime.forecast.probes import measure_device
+    from traintime.hardware.allocator import keep_freed_memory
+    from traintime.hardware.machine import detect_machine
+    from traintime.ledger.paths import cache_folder
+
+    keep_freed_memory()
+
+    def progress(what: str, share: float) -> None:
+        _print({"what": what, "share": share})
+
+    found = detect_machine(cache_folder())
+    _print({"profile": measure_device(found, device, disk_bytes_per_s, 0.0, progress).to_json()})
+
+
+def _print(told: dict[str, Any]) -> None:
+    print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()

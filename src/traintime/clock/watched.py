@@ -1,0 +1,40 @@
+"""What a clock watches of a run's validations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from traintime.recipe import Recipe
+from traintime.recipe.recipe import Metric
+from traintime.train.schedules import learning_rate
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched of a run's validations.
+
+    Args:
+        metric: "accuracy" or "loss".
+        target: Value to reach, if there is one.
+        patience: Validations without improvement after which the run ends; 0 for no end.
+        rate: Learning rate over its peak at a share of the schedule; None if not known.
+    """
+
+    metric: Metric
+    target: float | None = None
+    patience: int = 0
+    rate: Callable[[float], float] | None = None
+
+    @classmethod
+    def by(cls, recipe: Recipe, metric: Metric) -> Watched:
+        """Return what a recipe watches of a metric."""
+        per_epoch = 1_000  # steps, of which a schedule needs enough to be smooth
+        return cls(
+            metric,
+            recipe.goal.value if recipe.goal else None,
+            recipe.patience if recipe.monitor == metric else 0,
+            lambda share: (
+                learning_rate(recipe, share * recipe.epochs * per_epoch, per_epoch) / recipe.lr
+            ),
+        )

@@ -1,0 +1,260 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from traintime.clock import learning_curve
+from traintime.clock.learning_curve import (
+    ACCURACY,
+    LOSS,
+    Constants,
+    Expected,
+    Scale,
+    Shapes,
+    forecaster,
+    over_fall,
+)
+
+EPOCHS = range(1, 101)
+NOISE = np.random.default_rng(1).standard_normal(100)
+
+
+def predict(values, *, ahead=None, scale=LOSS, planned=100.0, epochs=EPOCHS, **known):
+    """Predict from one value per epoch so far to the last epoch."""
+    seen = len(values)
+    ahead = list(epochs)[seen:] if ahead is None else ahead
+    return forecaster().predict(list(epochs)[:seen], values, ahead, scale, planned=planned, **known)
+
+
+def power_law(epoch, noise=0.0):
+    return 2.0 * epoch**-0.5 * math.exp(noise * NOISE[epoch - 1])
+
+
+def cosine(progress):
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def plateau(epoch):
+    return 0.5 + 1.5 * math.exp(-epoch / 3) + 0.002 * NOISE[epoch - 1]
+
+
+def test_a_power_law_at_a_constant_rate_arrives_where_it_should():
+    prediction = predict([power_law(e) for e in EPOCHS[:50]], rate=lambda _: 1.0)
+    assert prediction.arrival(power_law(75)) == pytest.approx(75, rel=0.1)
+    assert prediction.chance(power_law(75)) > 0.8
+    assert prediction.final().median == pytest.approx(power_law(100), rel=0.05)
+
+
+def test_probabilities_are_of_first_arrivals_and_sum_to_the_chance():
+    prediction = predict([power_law(e, 0.02) for e in EPOCHS[:25]])
+    arrivals = prediction.arrivals(power_law(90))
+    assert len(arrivals) == 75
+    assert all(0 <= p <= 1 for p in arrivals)
+    assert sum(arrivals) <= 1 + 1e-9
+    assert sum(arrivals) == pytest.approx(prediction.chance(power_law(90)))
+
+
+def test_a_harder_target_is_later_and_less_likely():
+    prediction = predict([power_law(e, 0.02) for e in EPOCHS[:25]])
+    near, far = power_law(40), power_law(90)
+    assert prediction.chance(near) > prediction.chance(far)
+    assert prediction.arrival(near) < prediction.arrival(far)
+
+
+def test_a_schedule_that_still_anneals_promises_more_than_a_constant_rate():
+    values = [power_law(e, 0.01) for e in EPOCHS[:40]]
+    annealed = predict(values, rate=cosine).final().median
+    constant = predict(values, rate=lambda _: 1.0).final().median
+    unknown = predict(values).final()
+    assert annealed < constant
+    assert unknown.low < constant
+    assert unknown.high > annealed
+
+
+def test_a_sampled_schedule_says_what_its_function_says():
+    values = [power_law(e, 0.01) for e in EPOCHS[:40]]
+    sampled = [cosine(n / 200) for n in range(201)]
+    by_function = predict(values, rate=cosine).final().median
+    assert predict(values, rate=sampled).final().median == pytest.approx(by_function, rel=1e-3)
+
+
+def test_a_plateau_at_a_constant_rate_leaves_little_chance():
+    prediction = predict([plateau(e) for e in EPOCHS[:60]], rate=lambda _: 1.0)
+    assert prediction.chance(0.4) < 0.2
+    assert prediction.arrival(0.4) == math.inf
+
+
+def test_noise_widens_the_band():
+    quiet = predict([power_law(e, 0.001) for e in EPOCHS[:50]], rate=lambda _: 1.0).final()
+    noisy = predict([power_law(e, 0.1) for e in EPOCHS[:50]], rate=lambda _: 1.0).final()
+    assert noisy.high / noisy.low > 1.2 * quiet.high / quiet.low
+
+
+def test_more_of_the_run_narrows_the_band():
+    early, late = (predict([power_law(e, 0.01) for e in EPOCHS[:n]]).final() for n in (10, 80))
+    assert late.high / late.low < early.high / early.low
+
+
+def test_a_target_that_was_reached_is_certain_and_has_no_arrival_ahead():
+    prediction = predict([power_law(e) for e in EPOCHS[:50]])
+    assert prediction.chance(power_law(30)) == 1.0
+    assert sum(prediction.arrivals(power_law(30))) == 0.0
+
+
+def test_an_accuracy_is_better_when_larger():
+    values = [1 - power_law(e, 0.02) / 4 for e in EPOCHS[:50]]
+    prediction = predict(values, scale=ACCURACY, rate=lambda _: 1.0)
+    low, median, high = prediction.band()
+    assert np.all(low <= median)
+    assert np.all(median <= high)
+    assert np.all(high < 1)
+    assert median[-1] > values[-1]
+    assert prediction.chance(values[-1] + 0.005) > prediction.chance(values[-1] + 0.03)
+
+
+def test_a_percentage_and_a_share_are_told_the_same():
+    shares = [1 - power_law(e, 0.02) / 4 for e in EPOCHS[:50]]
+    as_share = predict(shares, scale=ACCURACY).final().median
+    percent = predict([100 * s for s in shares], scale=Scale(True, 100.0)).final().median
+    assert percent == pytest.approx(100 * as_share, rel=0.01)
+
+
+def test_a_metric_without_a_bound_counts_in_ratios():
+    scale = Scale(larger_is_better=True)
+    prediction = predict([1 / power_law(e, 0.02) for e in EPOCHS[:50]], scale=scale)
+    assert prediction.final().median > 1 / power_law(50)
+    with pytest.raises(ValueError, match=r"has to be positive, but is -1\. Give Scale"):
+        predict([2.0, -1.0], scale=scale)
+
+
+def test_two_evaluations_give_a_wide_forecast():
+    prediction = predict([2.0, 1.4])
+    final = prediction.final()
+    assert math.isfinite(final.low)
+    assert final.high / final.low > 1.5
+    assert 0 < prediction.chance(0.3) < 1
+
+
+def test_no_evaluation_falls_back_to_what_is_expected():
+    means = [math.log(power_law(e)) for e in EPOCHS]
+    expected = Expected(list(EPOCHS), means, [0.05] * 100)
+    prediction = forecaster().predict([], [], list(EPOCHS), LOSS, 100.0, expected=expected)
+    assert prediction.final().median == pytest.approx(power_law(100), rel=0.1)
+    assert prediction.arrival(power_law(60)) == pytest.approx(60, rel=0.2)
+
+
+def test_what_is_expected_sharpens_few_evaluations_and_gives_way_to_many():
+    means = [math.log(power_law(e)) for e in EPOCHS]
+    expected = Expected(list(EPOCHS), means, [0.05] * 100)
+    few = [power_law(e, 0.01) for e in EPOCHS[:3]]
+    told, alone = (predict(few, expected=e).final() for e in (expected, None))
+    assert told.high / told.low < alone.high / alone.low
+    stuck = predict([plateau(e) for e in EPOCHS[:60]], rate=lambda _: 1.0, expected=expected)
+    assert stuck.final().median > 2 * power_law(100)
+
+
+def test_without_a_plan_the_evaluations_alone_tell():
+    values = [power_law(e, 0.005) for e in EPOCHS[:40]]
+    prediction = predict(values, planned=None)
+    assert prediction.final().median < values[-1]
+    assert prediction.chance(power_law(60)) > 0.5
+
+
+def test_values_that_are_not_finite_are_left_out():
+    values = [power_law(e, 0.02) for e in EPOCHS[:50]]
+    holed = [
+        math.nan if n in (10, 11) else math.inf if n == 30 else v for n, v in enumerate(values)
+    ]
+    final = predict(holed).final()
+    assert final.median == pytest.approx(predict(values).final().median, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("positions", "values", "ahead", "planned", "message"),
+    [
+        ([1, 2], [1.0], [3], 3.0, "2 positions do not fit 1 values"),
+        ([1, 2], [1.0, 0.9], [], 3.0, "No evaluation is ahead"),
+        ([2, 1], [1.0, 0.9], [3], 3.0, "have to ascend"),
+        ([1, 2], [1.0, 0.9], [2], 3.0, "have to ascend"),
+        ([1, math.nan], [1.0, 0.9], [3], 3.0, "have to ascend"),
+        ([1, 2], [1.0, 0.9], [3], 0.0, "has to be positive, but is 0.0"),
+        ([], [], [3], None, "`planned` has to say how long the run is"),
+    ],
+)
+def test_what_does_not_fit_is_refused(positions, values, ahead, planned, message):
+    with pytest.raises(ValueError, match=message):
+        forecaster().predict(positions, values, ahead, LOSS, planned)
+
+
+def test_the_same_evaluations_say_the_same_again():
+    values = [power_law(e, 0.02) for e in EPOCHS[:25]]
+    assert predict(values).arrivals(0.25) == predict(values).arrivals(0.25)
+
+
+@pytest.mark.parametrize("planned", [1000.0, None])
+def test_an_update_takes_less_than_50_ms(planned):
+    positions = list(range(1, 1001))
+    values = [2.0 * e**-0.5 for e in positions[:500]]
+
+    def once():
+        began = time.perf_counter()
+        prediction = forecaster().predict(
+            positions[:500], values, positions[500:], LOSS, planned, rate=cosine
+        )
+        prediction.arrivals(0.05)
+        return time.perf_counter() - began
+
+    once()  # reads the file
+    assert min(once() for _ in range(5)) < 0.05
+
+
+def test_a_shape_is_held_beyond_the_plan():
+    progress = np.array([0.1, 0.5, 1.0])
+    shapes = Shapes(progress, np.array([[3.0, 2.0, 1.0]]), np.full((1, 3), np.nan), np.ones(1))
+    assert shapes.at(np.array([[0.0, 0.3, 2.0]])).tolist() == [[[3.0, 2.5, 1.0]]]
+
+
+def test_shapes_fall_by_one():
+    progress = np.array([0.05, 0.1, 0.5, 1.0])
+    fallen = over_fall(progress, np.array([[9.0, 3.0, 2.0, 1.0]]))
+    assert fallen[0, 1] - fallen[0, 3] == pytest.approx(1.0)
+
+
+def test_a_wider_spread_keeps_the_median():
+    values = [power_law(e, 0.02) for e in EPOCHS[:25]]
+    shapes = forecaster().shapes
+    narrow, wide = (
+        learning_curve.CurveForecaster(shapes, Constants(widening=(w,) * 4))
+        .predict(list(EPOCHS[:25]), values, [50, 100], LOSS, 100.0)
+        .final()
+        for w in (1.0, 2.0)
+    )
+    assert narrow.median == pytest.approx(wide.median)
+    assert math.log(wide.high / wide.low) == pytest.approx(2 * math.log(narrow.high / narrow.low))
+
+
+def test_targets_are_taken_to_be_late_ones_with_the_chance_unchanged():
+    values = [power_law(e, 0.02) for e in EPOCHS[:10]]
+    shapes = forecaster().shapes
+    any_time, late = (
+        learning_curve.CurveForecaster(shapes, Constants(lateness=power)).predict(
+            list(EPOCHS[:10]), values, list(EPOCHS[10:]), LOSS, 100.0
+        )
+        for power in (0.0, 2.0)
+    )
+    target = power_law(40)
+    assert late.chance(target) == pytest.approx(any_time.chance(target))
+    assert late.arrival(target, 0.3) > any_time.arrival(target, 0.3)
+
+
+def test_the_spread_of_what_is_expected_is_its_own_before_the_run():
+    means = [math.log(power_law(e)) for e in EPOCHS]
+    narrow, wide = (
+        forecaster()
+        .predict([], [], list(EPOCHS), LOSS, 100.0, expected=Expected(EPOCHS, means, [s] * 100))
+        .final(0.5)
+        for s in (0.02, 0.2)
+    )
+    assert math.log(narrow.high / narrow.low) < 0.1
+    assert math.log(wide.high / wide.low) > 0.2
