@@ -37,7 +37,8 @@ import numpy as np
 import measured_on
 from eta_replay import recorded
 from eta_replay import replay as replay_clock
-from traintime.clock.learning_curve import Array, Constants, CurvePrediction
+from traintime.clock.curve_prediction import Array, CurvePrediction
+from traintime.clock.learning_curve import Constants
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 

@@ -21,15 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from traintime.clock.learning_curve import (
-    WIDENED_AT,
-    Array,
-    Constants,
-    CurveForecaster,
-    CurvePrediction,
-    Scale,
-    read,
-)
+from traintime.clock.curve_prediction import Array, CurvePrediction, Scale
+from traintime.clock.learning_curve import WIDENED_AT, Constants, CurveForecaster, read
 from traintime.forecast.intervals import conformal_quantile
 
 sys.path.insert(0, str(Path(__file__).parent))

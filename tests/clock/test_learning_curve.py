@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 
 from traintime.clock import learning_curve
-from traintime.clock.learning_curve import (
-    ACCURACY,
-    LOSS,
-    Constants,
-    Expected,
-    Scale,
-    Shapes,
-    forecaster,
-    over_fall,
-)
+from traintime.clock.curve_prediction import ACCURACY, LOSS, Expected, Scale
+from traintime.clock.curve_shapes import Shapes, over_fall
+from traintime.clock.learning_curve import Constants, forecaster
 
 EPOCHS = range(1, 101)
 NOISE = np.random.default_rng(1).standard_normal(100)

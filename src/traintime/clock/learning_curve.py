@@ -31,25 +31,17 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from traintime.units import Interval
+from traintime.clock.curve_posterior import DRAWS, Hypotheses, posterior_of
+from traintime.clock.curve_prediction import Array, CurvePrediction, Expected, Scale
+from traintime.clock.curve_shapes import Shapes, classical_shapes, over_fall
 
-Array = NDArray[np.floating[Any]]
-Indices = NDArray[np.intp]
 Rate = Callable[[float], float] | Sequence[float]
 
-DRAWS = 500
 MOST_SEEN = 24
 """Evaluations that are told apart; more are averaged in bins, so that an update stays short."""
-LEAST_WEIGHT = 1e-12
-"""Keeps what adds up to nothing from being divided by."""
-LEAST_ERROR = 1e-6
-"""An error of zero has no logarithm."""
 EARLIEST = 0.01
 """Share of the plan before which an evaluation sees an untrained network and tells nothing."""
-FALL_FROM, LEAST_FALL = 0.1, 0.01
-"""A shape's fall is measured from this share of the plan on; it is taken as this much at least."""
 LEVEL_SIGMA = 5.0
 """Of a: nothing is known of an unknown metric's level."""
 OFFSET = 0.02
@@ -62,130 +54,10 @@ WIDENED_AT, UNKNOWN_SHARE = (0.05, 0.10, 0.25, 0.50), 0.25
 """Shares of the plan where intervals are calibrated; and what is taken where no plan is known."""
 UNKNOWN_MISMATCH = 0.3
 """Root-mean-square difference taken for two learning rates of which one is unknown."""
-ANNEALING_GAINS = (0.5, 2.0)
-"""What annealing adds to a classical shape, in units of what the shape falls by itself."""
 EXPECTED_WEIGHT = 0.9
 """Trust in earlier runs of the same recipe before any evaluation; taken, not fitted."""
 EXPECTED_SHARE, EXPECTED_SIGMA = 0.7, 0.02
 """Of a recipe's spread from run to run, in variance, what stays with the run; and of its b."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a metric's value becomes an error.
-
-    Args:
-        larger_is_better: As accuracy; a loss, a perplexity or an error rate is not.
-        bound: The best value there can be: 1 for a share, 100 for a percentage, 0 for a loss. Where
-            a larger value is better and no bound is known, give None: the error is then 1 / value,
-            so the metric has to be positive and its gains count as ratios.
-    """
-
-    larger_is_better: bool
-    bound: float | None = None
-
-    def log_error(self, values: Sequence[float] | Array) -> Array:
-        """Return natural logarithms of the errors; the smaller, the better."""
-        given = np.asarray(values, dtype=np.float64)
-        if self.larger_is_better and self.bound is None:
-            if np.any(given <= 0):
-                raise ValueError(
-                    f"A metric without a bound has to be positive, but is {given.min():g}. "
-                    "Give Scale(larger_is_better=True, bound=...) the best value it can have."
-                )
-            return -np.log(given)
-        bound = self.bound or 0.0
-        errors = bound - given if self.larger_is_better else given - bound
-        return np.log(np.maximum(errors, LEAST_ERROR))
-
-    def value(self, log_errors: Array) -> Array:
-        """Return the metric's values that logarithms of errors stand for."""
-        if self.larger_is_better and self.bound is None:
-            return np.exp(-log_errors)
-        bound = self.bound or 0.0
-        errors = np.exp(log_errors)
-        return bound - errors if self.larger_is_better else bound + errors
-
-
-ACCURACY, LOSS = Scale(larger_is_better=True, bound=1.0), Scale(larger_is_better=False)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What earlier runs of the same recipe did, such as `forecast.convergence.Curve` knows.
-
-    Args:
-        positions: In the unit of the evaluations, ascending, from the first to the last.
-        log_errors: Mean there.
-        sigmas: Deviation from run to run there.
-    """
-
-    positions: Sequence[float]
-    log_errors: Sequence[float]
-    sigmas: Sequence[float]
-
-
-@dataclass(frozen=True)
-class CurvePrediction:
-    """Futures of one run, each as likely as the others.
-
-    Args:
-        positions: (F,) of the evaluations ahead.
-        log_errors: (N, F) of N futures, with the noise of validations.
-        best: The least log error seen so far; infinite if nothing was.
-        scale: Of the metric.
-        aims: (F,) How likely a target is chosen that is reached there, in any unit.
-    """
-
-    positions: Array
-    log_errors: Array
-    best: float
-    scale: Scale
-    aims: Array
-
-    def arrivals(self, target: float) -> list[float]:
-        """Return the probability of each evaluation ahead to be the first to reach a target.
-
-        What is missing to 1 is the probability of not getting there; a target that was reached
-        already has no arrival ahead. That a target was chosen at all tells when it is reached, if
-        it is: people choose what takes most of the plan.
-        """
-        goal = self._goal(target)
-        if self.best <= goal:
-            return [0.0] * len(self.positions)
-        reached = self.log_errors <= goal
-        first = np.where(reached.any(axis=1), reached.argmax(axis=1), len(self.positions))
-        counts = np.bincount(first, minlength=len(self.positions) + 1)[:-1]
-        chance, aimed = counts.sum() / len(reached), counts * self.aims
-        return (chance * aimed / max(aimed.sum(), LEAST_WEIGHT)).tolist()
-
-    def arrival(self, target: float, quantile: float = 0.5) -> float:
-        """Return the position by which a target is reached with some probability.
-
-        Infinite if it is reached less likely than that; never before the next evaluation.
-        """
-        reached = np.cumsum(self.arrivals(target))
-        first = int(np.searchsorted(reached, quantile))
-        return float(self.positions[first]) if first < len(reached) else math.inf
-
-    def chance(self, target: float) -> float:
-        """Return the probability that some evaluation reaches a target, those seen included."""
-        return 1.0 if self.best <= self._goal(target) else min(1.0, sum(self.arrivals(target)))
-
-    def band(self, level: float = 0.8) -> tuple[Array, Array, Array]:
-        """Return low, median and high of the metric's value at each evaluation ahead."""
-        tail = (1 - level) / 2
-        values = self.scale.value(np.quantile(self.log_errors, [tail, 0.5, 1 - tail], axis=0))
-        low, median, high = values[::-1] if self.scale.larger_is_better else values
-        return low, median, high
-
-    def final(self, level: float = 0.8) -> Interval:
-        """Return the metric's value at the last evaluation ahead."""
-        low, median, high = (float(values[-1]) for values in self.band(level))
-        return Interval(median, low, high, level)
-
-    def _goal(self, target: float) -> float:
-        return float(self.scale.log_error([target])[0])
 
 
 @dataclass(frozen=True)
@@ -216,57 +88,6 @@ class Constants:
     trust: float = 0.5
     lateness: float = 0.0
     widening: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Curves of other runs over their plan.
-
-    Args:
-        progress: (G,) Shares of the plan, ascending to 1.
-        curves: (K, G) Log errors of K runs, without the noise of validations, over their fall from
-            a tenth of the plan to its end.
-        rates: (K, G) Learning rates over their peak; NaN where unknown.
-        weights: (K,) Prior probabilities, in any unit.
-    """
-
-    progress: Array
-    curves: Array
-    rates: Array
-    weights: Array
-
-    def at(self, progress: Array) -> Array:
-        """Return (T, K, F) log errors at (T, F) shares of a plan, held beyond its ends."""
-        right = np.clip(np.searchsorted(self.progress, progress), 1, len(self.progress) - 1)
-        before, after = self.progress[right - 1], self.progress[right]
-        share = np.clip((progress - before) / (after - before), 0.0, 1.0)
-        values = self.curves[:, right - 1] * (1 - share) + self.curves[:, right] * share
-        return np.moveaxis(values, 0, 1)
-
-
-@dataclass(frozen=True)
-class _Hypotheses:
-    """Shapes under each length of the plan, and what is believed before the first evaluation.
-
-    Args:
-        plans: (T,) Lengths of the plan.
-        shape: Gives (T, K, F) the s at (F,) positions.
-        fall: (B, K) means of b.
-        fall_sigma: (B, K) deviations of b.
-        level_sigma: (K,) deviations of a around 0.
-        log_weights: (K,) of the shapes.
-        trust: In their likelihoods.
-        noise: Gives (F,) deviations of a validation from the expected curve.
-    """
-
-    plans: Array
-    shape: Callable[[Array], Array]
-    fall: Array
-    fall_sigma: Array
-    level_sigma: Array
-    log_weights: Array
-    trust: float
-    noise: Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -329,7 +150,7 @@ class CurveForecaster:
         planned: float | None,
         rate: Rate | None,
         expected: Expected | None,
-    ) -> _Hypotheses:
+    ) -> Hypotheses:
         plans = np.array([planned]) if planned else PLANS * (done or 1.0)
         shapes, constants = self.shapes, self.constants
         ours = np.full(len(shapes.progress), np.nan)
@@ -363,12 +184,12 @@ class CurveForecaster:
             sigmas = np.interp(positions, expected.positions, expected.sigmas)
             return sigmas * math.sqrt(1 - EXPECTED_SHARE)
 
-        return _Hypotheses(
+        return Hypotheses(
             plans, shape, fall, fall_sigma, level_sigma, log_weights, constants.trust, noise
         )
 
     def _futures(
-        self, hypotheses: _Hypotheses, at: Array, y: Array, counts: Array, to: Array
+        self, hypotheses: Hypotheses, at: Array, y: Array, counts: Array, to: Array
     ) -> Array:
         """Return (N, F) log errors drawn from the posterior mixture."""
         constants, plans = self.constants, hypotheses.plans
@@ -382,7 +203,7 @@ class CurveForecaster:
             + _square(drift) * _brownian(back)[:, None]
             + _square(noise) * np.diag(1 / counts)
         )
-        posterior = _posterior(covariance, hypotheses.shape(at), y, hypotheses)
+        posterior = posterior_of(covariance, hypotheses.shape(at), y, hypotheses)
 
         random = np.random.default_rng(0)  # the same evaluations say the same again
         plan, size, which, level, fall = posterior.drawn(random)
@@ -395,83 +216,6 @@ class CurveForecaster:
         path += (recorded * drift[size])[:, None] * np.cumsum(moves, axis=1)
         noises = np.where(recorded[:, None], noise[size, None], hypotheses.noise(to))
         return path + noises * random.standard_normal(path.shape)
-
-
-@dataclass(frozen=True)
-class _Posterior:
-    """Of a and b under every plan, shape, size of errors and expected fall: all (T, J, B, K).
-
-    Args:
-        log_weights: Of each hypothesis.
-        level: Mean of a.
-        fall: Mean of b.
-        fall_sigma: Deviation of b.
-        tilt: Change of a's mean with b.
-        level_sigma: Deviation of a, b being known.
-    """
-
-    log_weights: Array
-    level: Array
-    fall: Array
-    fall_sigma: Array
-    tilt: Array
-    level_sigma: Array
-
-    def drawn(self, random: np.random.Generator) -> tuple[Indices, Indices, Indices, Array, Array]:
-        """Return plan, size, shape, a and b of N draws."""
-        weights = np.exp(self.log_weights - self.log_weights.max()).ravel()
-        ticks = (np.arange(DRAWS) + 0.5) / DRAWS
-        picked = np.searchsorted(np.cumsum(weights) / weights.sum(), ticks)
-        at = np.unravel_index(np.minimum(picked, weights.size - 1), self.log_weights.shape)
-        moved = self.fall_sigma[at] * random.standard_normal(DRAWS)
-        level = self.level[at] + self.tilt[at] * moved
-        level += self.level_sigma[at] * random.standard_normal(DRAWS)
-        return at[0], at[1], at[3], level, self.fall[at] + moved
-
-
-def _posterior(covariance: Array, shape: Array, y: Array, hypotheses: _Hypotheses) -> _Posterior:
-    """Return the posterior of y = a + b·s + errors.
-
-    Bayesian linear regression with a known covariance (Rasmussen and Williams 2006, "Gaussian
-    Processes for Machine Learning", section 2.7), its two normal equations written out.
-
-    Args:
-        covariance: (T, J, n, n) of the errors.
-        shape: (T, K, n) s at the evaluations.
-        y: (n,) Log errors.
-        hypotheses: The prior.
-    """
-    plans, _, count, _ = covariance.shape
-    root = np.linalg.cholesky(covariance)
-    columns = np.concatenate([np.swapaxes(shape, 1, 2), np.ones((plans, count, 1))], axis=2)
-    columns = np.concatenate([columns, np.tile(y[:, None], (plans, 1, 1))], axis=2)
-    white = np.linalg.inv(root) @ columns[:, None]  # (T, J, n, K + 2)
-    s, one, z = white[..., :-2], white[..., -2:-1], white[..., -1:]
-
-    def product(left: Array, right: Array) -> Array:
-        return np.sum(left * right, axis=2)[:, :, None]  # (T, J, 1, K or 1)
-
-    level_prior, fall_prior = hypotheses.level_sigma**-2, hypotheses.fall_sigma**-2
-    aa, ab = product(one, one) + level_prior, product(one, s)
-    bb = product(s, s) + fall_prior
-    a, b = product(one, z), product(s, z) + fall_prior * hypotheses.fall
-    left = bb - ab**2 / aa  # precision of b, whatever a is
-    fall = (b - ab * a / aa) / left
-    fit = a**2 / aa + left * fall**2 - fall_prior * hypotheses.fall**2 - product(z, z)
-    volume = np.log(aa * left / (level_prior * fall_prior))
-    spread = np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1)[:, :, None, None]
-    evidence = (fit - volume) / 2 - spread
-    of_shape = np.logaddexp.reduce(evidence, axis=(0, 1, 2))
-    log_weights = hypotheses.log_weights + evidence - (1 - hypotheses.trust) * of_shape
-    every = log_weights.shape
-    return _Posterior(
-        log_weights,
-        np.broadcast_to((a - ab * fall) / aa, every),
-        np.broadcast_to(fall, every),
-        np.broadcast_to(left**-0.5, every),
-        np.broadcast_to(-ab / aa, every),
-        np.broadcast_to(aa**-0.5, every),
-    )
 
 
 def _square(sizes: Array) -> Array:
@@ -521,46 +265,12 @@ def _sampled(rate: Rate, progress: Array) -> Array:
     return values / values.max()
 
 
-def annealed(rates: Array) -> Array:
-    """Return how far rates (..., G) have come down from their peak; a warm-up is not annealing."""
-    return np.maximum.accumulate(rates, axis=-1) - rates
-
-
 def _binned(at: Array, y: Array) -> tuple[Array, Array, Array]:
     """Return positions, log errors and counts of at most `MOST_SEEN` groups of evaluations."""
     groups = np.array_split(np.arange(len(at)), min(len(at), MOST_SEEN)) if len(at) else []
     means = [(at[g].mean(), y[g].mean(), float(len(g))) for g in groups]
     columns = np.array(means).reshape(-1, 3).T
     return columns[0], columns[1], columns[2]
-
-
-def classical_shapes(progress: Array) -> tuple[Array, Array]:
-    """Return (K, G) log errors and rates of the classical curves under the usual schedules.
-
-    The power law, Morgan-Mercer-Flodin and Janoschek, which Domhan et al. 2015 call pow3, mmf4 and
-    janoschek, are taken at a constant rate; what each schedule's annealing takes off comes to that.
-    """
-    u = progress
-    steady = [-np.log(u + 0.001) / 2]
-    for half in (0.03, 0.1, 0.3):
-        steady += [-(u**1.5) / (u**1.5 + half**1.5), np.expm1(-u / half)]
-    pairs = [(curve, np.ones_like(u)) for curve in steady]
-    for rate in (
-        1 - u,
-        (1 + np.cos(np.pi * u)) / 2,
-        np.minimum(1.0, (1 - u) / 0.4),
-        0.1 ** (1.0 * (u > 1 / 2) + (u > 3 / 4)),
-        0.1 ** (1.0 * (u > 1 / 3) + (u > 2 / 3) + (u > 8 / 9)),
-    ):
-        pairs += [(c - g * annealed(rate), rate) for c in steady for g in ANNEALING_GAINS]
-    curves, rates = zip(*pairs, strict=True)
-    return np.array(curves), np.array(rates)
-
-
-def over_fall(progress: Array, curves: Array) -> Array:
-    """Return curves over their fall from a tenth of the plan to its end."""
-    late = curves[:, progress >= FALL_FROM]
-    return curves / np.maximum(late.max(axis=1) - late.min(axis=1), LEAST_FALL)[:, None]
 
 
 @cache

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traintime.clock.learning_curve import ACCURACY, LOSS, CurvePrediction, Expected, forecaster
+from traintime.clock.curve_prediction import ACCURACY, LOSS, CurvePrediction, Expected
+from traintime.clock.learning_curve import forecaster
 from traintime.clock.watched import Watched
 from traintime.forecast.convergence import Curve
 from traintime.units import Interval

@@ -1,0 +1,117 @@
+"""How likely hypotheses about a learning curve are after some evaluations, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traintime.clock.curve_prediction import Array
+
+Indices = NDArray[np.intp]
+
+DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Shapes under each length of the plan, and what is believed before the first evaluation.
+
+    Args:
+        plans: (T,) Lengths of the plan.
+        shape: Gives (T, K, F) the s at (F,) positions.
+        fall: (B, K) means of b.
+        fall_sigma: (B, K) deviations of b.
+        level_sigma: (K,) deviations of a around 0.
+        log_weights: (K,) of the shapes.
+        trust: In their likelihoods.
+        noise: Gives (F,) deviations of a validation from the expected curve.
+    """
+
+    plans: Array
+    shape: Callable[[Array], Array]
+    fall: Array
+    fall_sigma: Array
+    level_sigma: Array
+    log_weights: Array
+    trust: float
+    noise: Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Of a and b under every plan, shape, size of errors and expected fall: all (T, J, B, K).
+
+    Args:
+        log_weights: Of each hypothesis.
+        level: Mean of a.
+        fall: Mean of b.
+        fall_sigma: Deviation of b.
+        tilt: Change of a's mean with b.
+        level_sigma: Deviation of a, b being known.
+    """
+
+    log_weights: Array
+    level: Array
+    fall: Array
+    fall_sigma: Array
+    tilt: Array
+    level_sigma: Array
+
+    def drawn(self, random: np.random.Generator) -> tuple[Indices, Indices, Indices, Array, Array]:
+        """Return plan, size, shape, a and b of N draws."""
+        weights = np.exp(self.log_weights - self.log_weights.max()).ravel()
+        ticks = (np.arange(DRAWS) + 0.5) / DRAWS
+        picked = np.searchsorted(np.cumsum(weights) / weights.sum(), ticks)
+        at = np.unravel_index(np.minimum(picked, weights.size - 1), self.log_weights.shape)
+        moved = self.fall_sigma[at] * random.standard_normal(DRAWS)
+        level = self.level[at] + self.tilt[at] * moved
+        level += self.level_sigma[at] * random.standard_normal(DRAWS)
+        return at[0], at[1], at[3], level, self.fall[at] + moved
+
+
+def posterior_of(covariance: Array, shape: Array, y: Array, hypotheses: Hypotheses) -> Posterior:
+    """Return the posterior of y = a + b·s + errors.
+
+    Bayesian linear regression with a known covariance (Rasmussen and Williams 2006, "Gaussian
+    Processes for Machine Learning", section 2.7), its two normal equations written out.
+
+    Args:
+        covariance: (T, J, n, n) of the errors.
+        shape: (T, K, n) s at the evaluations.
+        y: (n,) Log errors.
+        hypotheses: The prior.
+    """
+    plans, _, count, _ = covariance.shape
+    root = np.linalg.cholesky(covariance)
+    columns = np.concatenate([np.swapaxes(shape, 1, 2), np.ones((plans, count, 1))], axis=2)
+    columns = np.concatenate([columns, np.tile(y[:, None], (plans, 1, 1))], axis=2)
+    white = np.linalg.inv(root) @ columns[:, None]  # (T, J, n, K + 2)
+    s, one, z = white[..., :-2], white[..., -2:-1], white[..., -1:]
+
+    def product(left: Array, right: Array) -> Array:
+        return np.sum(left * right, axis=2)[:, :, None]  # (T, J, 1, K or 1)
+
+    level_prior, fall_prior = hypotheses.level_sigma**-2, hypotheses.fall_sigma**-2
+    aa, ab = product(one, one) + level_prior, product(one, s)
+    bb = product(s, s) + fall_prior
+    a, b = product(one, z), product(s, z) + fall_prior * hypotheses.fall
+    left = bb - ab**2 / aa  # precision of b, whatever a is
+    fall = (b - ab * a / aa) / left
+    fit = a**2 / aa + left * fall**2 - fall_prior * hypotheses.fall**2 - product(z, z)
+    volume = np.log(aa * left / (level_prior * fall_prior))
+    spread = np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1)[:, :, None, None]
+    evidence = (fit - volume) / 2 - spread
+    of_shape = np.logaddexp.reduce(evidence, axis=(0, 1, 2))
+    log_weights = hypotheses.log_weights + evidence - (1 - hypotheses.trust) * of_shape
+    every = log_weights.shape
+    return Posterior(
+        log_weights,
+        np.broadcast_to((a - ab * fall) / aa, every),
+        np.broadcast_to(fall, every),
+        np.broadcast_to(left**-0.5, every),
+        np.broadcast_to(-ab / aa, every),
+        np.broadcast_to(aa**-0.5, every),
+    )
