@@ -181,6 +181,120 @@ def _optimizers(result: Result) -> str:
     )
 
 
+def _etas(result: Result) -> str:
+    return "\n\n".join(
+        [
+            "## When will it end, and where",
+            "Recorded runs are replayed, and asked after a share of each; `benchmarks/eta_accuracy.py`. "
+            f"{_runs_in_words(result)} What is fitted, shapes and constants, comes from other sources than the one "
+            "that is asked; the form of the model was chosen with the public tables' errors in sight, over some "
+            "twenty rounds, so expect somewhat more elsewhere.",
+            "**Time to the end**, error of the whole duration, median · 90th percentile, of the runs recorded here. "
+            "Bars are given the whole number of steps. Disturbed runs share the processor with another program in "
+            "their middle third.",
+            _end_table(result),
+            "**Time to a target**, error of the time from the start, median; beside it the best of last value, power "
+            "law, and power law with a floor, and a guess that knows nothing: three quarters of the plan. Targets are "
+            "the official one, values that were reached at 60, 75 and 90 % of the run, and one that never was.",
+            _target_table(result),
+            "**Will it get there?** A target that is never reached is called if its chance is given below one half; a "
+            "false alarm is the same said of one that is reached.",
+            _called_table(result),
+            _where(result),
+        ]
+    )
+
+
+def _runs_in_words(result: Result) -> str:
+    named = ", ".join(f"{source} {count}" for source, count in result["runs"].items())
+    return f"Runs: {named}."
+
+
+def _end_table(result: Result) -> str:
+    rows: list[list[str]] = []
+    for row in result["time_to_end"]:
+        cells = [f"{row['median'][n]:.1%} · {row['p90'][n]:.0%}" for n in row["median"]]
+        kind = ", disturbed" if row["disturbed"] else ""
+        rows.append(
+            [f"{row['share']:.0%}{kind}", str(row["runs"]), *cells, f"{row['coverage']:.0%}"]
+        )
+    return _table(["after", "runs", *result["time_to_end"][0]["median"], "inside 80 %"], rows)
+
+
+SIMPLE = ("last value", "power law", "power law with floor")
+
+
+def _target_table(result: Result) -> str:
+    rows: list[list[str]] = []
+    for row in result["rows"]:
+        times, final = row["time_to_target"], row["final"]
+        if not times:
+            continue
+        best = min(times[name] for name in SIMPLE)
+        rows.append(
+            [
+                row["of"],
+                f"{row['share']:.0%}",
+                f"{times['traintime']:.0%}",
+                f"{best:.0%}",
+                f"{times['three quarters of the plan']:.0%}"
+                if "three quarters of the plan" in times
+                else "–",
+                _percent(row["coverage_of_time"]),
+                f"{final['traintime']:.0%} ({min(final[n] for n in SIMPLE):.0%})" if final else "–",
+                _percent(row["coverage_of_final"]),
+                f"{row['targets_reached']} + {row['targets_never_reached']}",
+            ]
+        )
+    heads = ["source left out", "after", "traintime", "best simple", "guess", "inside 80 %"]
+    heads += ["final error (best simple)", "inside 80 %", "targets reached + never"]
+    return _table(heads, rows)
+
+
+def _called_table(result: Result) -> str:
+    rows = [
+        [
+            row["of"],
+            f"{row['share']:.0%}",
+            _percent(row["called"]),
+            _percent(row["false_alarms"]),
+            _percent(row["false_alarms_official"]),
+        ]
+        for row in result["rows"]
+        if row["share"] in (0.25, 0.5) and row["called"] is not None
+    ]
+    heads = ["source left out", "after", "called", "false alarms", "of official targets"]
+    return _table(heads, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+def _deadlines(result: Result) -> str:
+    rows = [
+        [
+            row["job"],
+            row["way"],
+            f"{row['took_s'][0]:.1f}-{row['took_s'][1]:.1f} of {row['budget_s']:g} s",
+            f"{row['epochs']:.0f}",
+            f"{row['accuracy']:.2%} ({row['low']:.2%}-{row['high']:.2%})",
+        ]
+        for row in result["rows"]
+    ]
+    return "\n\n".join(
+        [
+            "## Deadlines",
+            "The same time for three ways to train; `benchmarks/deadline.py`, n = "
+            f"{result['rows'][0]['n']} seeds each. *By hand* is as many epochs as fit on this machine, found by "
+            "training before; a *timer* cuts off a schedule of twice as many. Accuracy on the test set at the last "
+            "validation in time, mean (lowest-highest).",
+            _table(["job", "way", "took", "epochs", "accuracy"], rows),
+            _where(result),
+        ]
+    )
+
+
 SECTIONS = {
     "time_to_accuracy": _race,
     "step_overhead": _steps,
@@ -188,6 +302,8 @@ SECTIONS = {
     "busy_machine": _busy,
     "fused_convolution": _fused,
     "optimizer_cost": _optimizers,
+    "eta_accuracy": _etas,
+    "deadline": _deadlines,
 }
 
 
@@ -200,6 +316,7 @@ def _readme(found: dict[str, Result]) -> str:
         f"{summary['total_coverage_of_80']:.0%} of {summary['cases']} jobs ended inside their 80 % "
         "interval. LeNet and an MLP are among the probes, so the small jobs are near what was measured.",
         _elsewhere(found),
+        _etas_summary(found["eta_accuracy"]),
         "**Time to accuracy**, seconds from the start of the process, median of the seeds:",
         _race_summary(found["time_to_accuracy"]),
         RACE_CAVEATS,
@@ -240,6 +357,20 @@ def _elsewhere(found: dict[str, Result]) -> str:
 
 def _errors(summary: dict[str, float]) -> str:
     return f"{summary['median']:.1%} · {summary['p90']:.0%}"
+
+
+def _etas_summary(result: Result) -> str:
+    """Say how early the end and a target are known."""
+    at_tenth = next(r for r in result["time_to_end"] if r["share"] == 0.1 and not r["disturbed"])
+    ends = ", ".join(f"{name} {error:.0%}" for name, error in at_tenth["median"].items())
+    row = next(r for r in result["rows"] if (r["of"], r["share"]) == ("all with a plan", 0.25))
+    times = row["time_to_target"]
+    best = min(times[name] for name in SIMPLE)
+    return (
+        f"**The clock**, median errors: of the time to the end after a tenth of {at_tenth['runs']} recorded runs "
+        f"{ends}; of the time to a target after a quarter, on sources that nothing was fitted to, "
+        f"{times['traintime']:.0%} where the best simple extrapolation is {best:.0%} off."
+    )
 
 
 def _race_summary(result: Result) -> str:

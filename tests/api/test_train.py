@@ -167,6 +167,12 @@ def test_without_an_extra_the_error_names_the_command_that_installs_it(
     assert traintime.list_runs() == []
 
 
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"no-such-compiler is not on the PATH.*leave compile="):
+        traintime.train(**QUICK, compile=True)
+
+
 def test_bad_recipe_leaves_nothing_behind(home: Path) -> None:
     with pytest.raises(InputError):
         traintime.train(data="digits", model="mlp", batch_size=5000)

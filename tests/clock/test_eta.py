@@ -174,7 +174,7 @@ def test_looking_ahead_in_another_thread_gives_the_same():
 
 def test_a_deadline_is_the_end(monkeypatch):
     clock = make_clock(budget="60s")
-    clock.deadline = Deadline(Budget(seconds=60.0), 10_000, Expected(10, 0.01, 0.1, 0.1))
+    clock.deadline = Deadline(Budget(seconds=60.0), 10_000, Expected(10, 0.01, 0.1, 0.1, 0.02))
     clock.on_start(Start(STEPS_PER_EPOCH, 10 * STEPS_PER_EPOCH, 0, 1.0))
     run_steadily(clock, 0.03, 500)
     assert clock.eta.finish_s.high == clock.eta.finish_s.median == pytest.approx(60.0)

@@ -98,3 +98,19 @@ def test_no_time_and_no_steps_tell_nothing():
     speed.see(0, 1.0)
     speed.see(10, 0.0)
     assert speed.step_s is None
+
+
+def test_a_pause_says_nothing_of_steps_to_come():
+    speed = fed(Speed(), (10.0, 0.01, 0.03))
+    before = speed.seconds(1_000)
+    speed.see(20, 3_600.0)
+    assert speed.seconds(1_000) == before
+    fed(speed, (10.0, 0.01, 0.03), seed=1)
+    assert speed.step_s == pytest.approx(0.01, rel=0.05)
+
+
+def test_a_machine_that_crawls_from_now_on_is_followed_all_the_same():
+    speed = fed(Speed(), (10.0, 0.01, 0.03))
+    for _ in range(12):
+        speed.see(10, 5.0)
+    assert speed.step_s == pytest.approx(0.5, rel=0.3)

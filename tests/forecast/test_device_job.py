@@ -5,10 +5,12 @@ import math
 import pytest
 
 from traintime.errors import InputError
+from traintime.forecast import device_memory
 from traintime.forecast.asked_job import sized_model
 from traintime.forecast.data_parallel import all_reduce_s
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_job import SCALING_SIGMA, forecast_on_device
+from traintime.forecast.device_memory import HEAP_SIGMA
 from traintime.forecast.device_parameters import KNOWN_DEVICE, SPECS_ONLY
 from traintime.hardware.devices import DeviceCount
 from traintime.units import GIB
@@ -272,3 +274,19 @@ def test_input_that_the_graph_does_not_hold_for_is_refused():
     sized = sized_model(lambda _: graph(), asked.sample, law)
     with pytest.raises(InputError, match="input=1x8x8 does not fit toy"):
         forecast_on_device(asked, sized, DeviceCount(card()), law)
+
+
+def test_the_heap_of_a_cpu_is_played_once_at_the_micro_batch(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+
+    def played(_graph, batch_size: int, _num_slots: int) -> int:
+        asked.append(batch_size)
+        return 40_000_000_000
+
+    monkeypatch.setattr(device_memory, "captured_heap_peak", played)
+    spec = card(kind="cpu", confidence="user")
+    answer = forecast(spec=spec, batch_size=1000, accumulate=2)
+    assert asked == [500]  # though it does not fit, so other ways were tried
+    assert answer.peak_memory_bytes.sigma == pytest.approx(HEAP_SIGMA)
+    assert not answer.fits
+    assert sum(answer.memory_by_part.values()) == pytest.approx(answer.peak_memory_bytes.median)

@@ -3,7 +3,11 @@ import math
 
 import pytest
 
+from traintime.forecast import device_memory, heap_peak
 from traintime.forecast.device_memory import (
+    CPU_HELD_SHARE,
+    CPU_MEMORY_SIGMA,
+    HEAP_SIGMA,
     HELD_SHARE,
     MEMORY_SIGMA,
     MemoryUse,
@@ -131,3 +135,100 @@ def test_room_counts_all_devices_and_micro_batches():
 def test_room_without_a_capacity_is_not_judged():
     room = find_room(use(spec=card(memory_bytes=None)), 100, 1)
     assert (room.capacity_bytes, room.chance, room.largest_batch_size) == (None, None, None)
+
+
+# The heap of a CPU
+
+
+@pytest.fixture
+def heap(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Play 10 MB and 2 MB a sample in place of a heap; return what was asked of it."""
+    asked: list[tuple[int, int]] = []
+
+    def played(_graph, batch_size: int, num_slots: int) -> int:
+        asked.append((batch_size, num_slots))
+        return 10_000_000 + 2_000_000 * batch_size
+
+    monkeypatch.setattr(device_memory, "captured_heap_peak", played)
+    return asked
+
+
+def on_cpu(**changes) -> MemoryUse:
+    return use(spec=card(kind="cpu", confidence="user"), **changes)
+
+
+def test_where_a_heap_is_played_its_peak_is_expected_beside_the_process(heap):
+    played = on_cpu().with_heap(100)
+    assert played.peak(100) == pytest.approx(210e6 + 330 * MIB)
+    assert (played.sigma, on_cpu().sigma) == (HEAP_SIGMA, CPU_MEMORY_SIGMA)
+    assert heap == [(100, 1)]
+
+
+def test_the_share_at_one_batch_stands_for_others_without_another_play(heap):
+    played = on_cpu().with_heap(100)
+    context = context_bytes(played.spec)
+    share = 210e6 / played.tensors(100)
+    for samples in (1, 50, 1000):
+        assert played.peak(samples) - context == pytest.approx(share * played.tensors(samples))
+    room = find_room(played, 100, 1)
+    assert (room.largest_batch_size or 0) > (find_room(on_cpu(), 100, 1).largest_batch_size or 0)
+    assert room.chance == chance_it_fits(played.peak(100), 8 * GIB, HEAP_SIGMA)
+    assert len(heap) == 1
+
+
+def test_gradients_that_accumulate_are_held_at_the_share_of_one_micro_batch(heap):
+    flat = graph(peak_bytes=each_sample(1e6))
+    once, whole = on_cpu(graph=flat), on_cpu(graph=flat, accumulates=True)
+    share = 210e6 / once.tensors(100)
+    more = whole.with_heap(100).peak(100) - once.with_heap(100).peak(100)
+    assert more == pytest.approx(4e6 * share)
+
+
+@pytest.mark.parametrize("peak_bytes", [1, 150e6, 180e6, 500e6])
+def test_parts_of_a_heap_are_never_negative_and_make_up_its_peak(monkeypatch, peak_bytes: float):
+    monkeypatch.setattr(device_memory, "captured_heap_peak", lambda *_: peak_bytes)
+    played = on_cpu().with_heap(100)
+    for samples in (1, 100, 10_000):
+        parts = played.by_part(samples)
+        assert min(parts.values()) >= 0
+        assert sum(parts.values()) == pytest.approx(played.peak(samples))
+    parts = played.by_part(100)
+    stands = sum(parts[name] for name in ("weights", "gradients", "optimizer", "buffers", "input"))
+    assert played.peak(100) - parts["context"] == pytest.approx(max(peak_bytes, stands))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"spec": card()}, {"size": 4.0}, {"precision": "half"}], ids=str
+)
+def test_a_heap_is_not_played_of_what_was_not_captured_for_it(heap, changes):
+    other = dataclasses.replace(on_cpu(), **changes)
+    assert other.with_heap(100) == other
+    assert heap == []
+
+
+def test_a_heap_larger_than_any_machine_is_not_played(heap):
+    assert on_cpu().with_heap(2**30).heap_share is None
+    assert heap == []
+
+
+def test_a_cpu_whose_heap_is_unknown_holds_the_same_share_as_ever():
+    shipped = on_cpu().with_heap(100)
+    assert shipped == on_cpu()
+    tensors = 3 * 4e6 + 1_000 + 1_228_800 + 150e6
+    assert shipped.peak(100) == pytest.approx((1 + CPU_HELD_SHARE) * tensors + 330 * MIB)
+
+
+def test_the_heap_of_a_captured_network_is_played(monkeypatch: pytest.MonkeyPatch):
+    torch = pytest.importorskip("torch")
+    from traintime.workload.capture import graph_of
+    from traintime.workload.own_module import from_module
+
+    monkeypatch.setattr(heap_peak, "is_glibc", lambda: True)
+    network = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.Linear(1024, 10))
+    captured = graph_of(from_module(network, torch.zeros(1, 256)), target="cpu")
+    asked = on_cpu(graph=captured, precision="fp32", sample_bytes=1024.0)
+    peaks = [asked.with_heap(samples).peak(samples) for samples in (64, 1024, 16_384)]
+    assert peaks == sorted(peaks)
+    # weights, momentum, gradients, input and hidden values; a gradient of these is alive beside
+    values = 3 * captured.parameters + 16_384 * (256 + 1024)
+    assert 4 * values < peaks[-1] - 330 * MIB < 3 * 4 * values

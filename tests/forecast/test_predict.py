@@ -7,7 +7,8 @@ import pytest
 from traintime.api.job import read_job
 from traintime.errors import InputError
 from traintime.forecast.correction import Correction
-from traintime.forecast.predict import fitting_epochs, forecast_job, plan_job
+from traintime.forecast.predict import forecast_job, plan_job
+from traintime.forecast.time_budget import fitting_epochs
 from traintime.hardware.profile import HardwareProfile
 
 
@@ -148,3 +149,12 @@ def test_a_budget_for_no_step_is_refused_with_the_least_that_works(profile):
     least = str(refusal.value).rsplit("budget=", 1)[1].split()[0]
     _, answer = forecast(profile, "data=mnist", "model=lenet", f"budget={least}")
     assert answer.epochs == 1
+
+
+def test_a_part_of_an_epoch_is_said_to_be_one(profile):
+    _, answer = forecast(profile, "data=cifar10", "model=resnet18", "budget=2m")
+    (line,) = [line for line in answer.assumptions if "follows the time" in line]
+    assert line.endswith("% of one epoch")
+    assert answer.total_s.high == 120
+    _, bounded = forecast(profile, "data=cifar10", "model=resnet18", "budget=2m", "epochs=1")
+    assert bounded.total_s == answer.total_s

@@ -66,7 +66,7 @@ class Machine:
             pace.resume()
 
 
-EXPECTED = Expected(epochs=8, step_s=0.1, validate_s=2.0, finish_s=4.0)
+EXPECTED = Expected(epochs=8, step_s=0.1, validate_s=2.0, test_s=4.0, save_s=0.0)
 
 
 @pytest.mark.parametrize("budget_s", [20.0, 50.0, 97.3, 200.0, 1_000.0])
@@ -89,7 +89,7 @@ def test_the_result_is_there_in_time_and_the_rate_at_its_end(machine: Machine, b
     ended_s = machine.run(Budget(seconds=budget_s), EXPECTED)
     assert ended_s <= budget_s + slowest_s + machine.save_s + 1e-6
     unused_s = machine.validate_s + 2 * slowest_s + machine.save_s
-    late_to_know_s = max(0.0, 2 * (EXPECTED.validate_s + EXPECTED.finish_s) - 3)
+    late_to_know_s = max(0.0, 2 * (EXPECTED.validate_s + EXPECTED.test_s) - 3)
     assert ended_s >= budget_s - unused_s - (late_to_know_s if budget_s < 30 else 0)
     assert machine.rates[0] == 1.0
     assert machine.rates[-1] < 0.2 if budget_s < 50 else machine.rates[-1] < 0.1
@@ -98,14 +98,14 @@ def test_the_result_is_there_in_time_and_the_rate_at_its_end(machine: Machine, b
 
 def test_half_of_the_time_is_half_of_the_schedule():
     machine = Machine(step_s=lambda now: 0.05 if now < 150 else 0.2, validate_s=0.0, finish_s=0.0)
-    machine.run(Budget(seconds=301.0), Expected(20, 0.1, 0.0, 0.0))
+    machine.run(Budget(seconds=301.0), Expected(20, 0.1, 0.0, 0.0, 0.0))
     by_then = int((150 - 1) / 0.05)
     assert machine.rates[by_then] == pytest.approx(0.5, abs=0.03)
 
 
 def test_epochs_end_a_run_before_its_deadline_with_the_rate_at_its_end():
     machine = Machine()
-    ended_s = machine.run(Budget(seconds=1_000.0), Expected(3, 0.1, 2.0, 4.0), most_epochs=3)
+    ended_s = machine.run(Budget(seconds=1_000.0), Expected(3, 0.1, 2.0, 4.0, 0.0), most_epochs=3)
     assert machine.progress.epoch == 3
     assert ended_s < 50
     assert machine.rates[-1] < 0.02

@@ -12,6 +12,7 @@ from traintime.errors import InputError
 from traintime.workload.capture import Subject, capture, graph_of, three_sizes
 from traintime.workload.captured_step import NeedsValuesError, capture_step, default_loss
 from traintime.workload.kernels import Amount, KernelGraph
+from traintime.workload.step_blocks import trace_at
 
 
 @torch.library.custom_op("traintime_tests::twice", mutates_args=())
@@ -270,6 +271,29 @@ def test_a_model_without_memory_is_captured_on_meta():
     graph = capture(of_vectors(huge, 1_000_000))
     assert graph.parameters == 10**12 + 10**6
     assert graph.flops(3) == 2 * 2 * 3 * 10**12
+
+
+def test_blocks_are_kept_at_both_batch_sizes_for_a_cpu_alone():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    graph = capture(subject(network), target="cpu")
+    assert graph.traces
+    (small, first), (large, second) = graph.traces
+    assert (small, large) == (16, 32)
+    for batch in (16, 32):
+        played = trace_at(batch, graph.traces)
+        assert played == (first if batch == 16 else second)
+    assert capture(subject(network)).traces is None
+    assert capture(subject(network), "fp32", (16, 32, 48), target="cpu").traces is None
+
+
+def test_blocks_of_a_graph_are_not_stored():
+    graph = graph_of(of_vectors(nn.Linear(8, 8)), target="cpu")
+    assert graph.traces
+    text = json.dumps(graph.to_json())
+    assert "traces" not in text
+    assert KernelGraph.from_json(json.loads(text)).traces is None
 
 
 def test_a_graph_says_what_it_is_and_where_its_kernels_are():

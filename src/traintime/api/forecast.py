@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from traintime.api.question import Asked
     from traintime.hardware.devices import DeviceCount
     from traintime.workload.captured_step import Loss
+    from traintime.workload.kernels import KernelGraph, Numerics
 
 
 @overload
@@ -200,7 +201,10 @@ def _forecast_each(
 
     @cache
     def model(of_kind: str) -> SizedModel:
-        return sized_model(asked.graphs, asked.job.sample, parameters_for(of_kind))
+        def graphs(numerics: Numerics) -> KernelGraph:
+            return asked.graphs(numerics, "cpu" if of_kind == "cpu" else "cuda")
+
+        return sized_model(graphs, asked.job.sample, parameters_for(of_kind))
 
     done: list[DeviceForecast] = []
     refused: dict[str, InputError] = {}

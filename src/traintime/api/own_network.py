@@ -15,11 +15,11 @@ from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.asked_job import DeviceJob
 from traintime.recipe import Recipe
 from traintime.recipe.question import ONLY_TRAINED, Question, check_keys, make_question
-from traintime.workload.kernels import KernelGraph, Numerics
+from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample
 from traintime.workload.shipped import shipped_graph
 
-Graphs = Callable[[Numerics], KernelGraph]
+Graphs = Callable[[Numerics, Target], KernelGraph]
 SETTLED_BY_DEVICE = ("device", "precision", "memory_format", "convolution")
 """Fields of a recipe that another device decides anew."""
 
@@ -86,7 +86,7 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
         compiled=question.compile,
         notes=tuple(_own_lines(known)),
     )
-    return job, cache(lambda numerics: _own_graph(known, numerics)), question.device
+    return job, cache(lambda numerics, target: _own_graph(known, numerics, target)), question.device
 
 
 def _own_lines(known: KnownJob) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _own_lines(known: KnownJob) -> Iterator[str]:
         )
 
 
-def _own_graph(known: KnownJob, numerics: Numerics) -> KernelGraph:
+def _own_graph(known: KnownJob, numerics: Numerics, target: Target) -> KernelGraph:
     """Capture one of our networks, built without weights.
 
     Raises:
@@ -125,4 +125,4 @@ def _own_graph(known: KnownJob, numerics: Numerics) -> KernelGraph:
         inputs=lambda batch_size, _: ((torch.zeros(batch_size, *shape),), {}),
         input_shape=shape,
     )
-    return graph_of(subject, numerics)
+    return graph_of(subject, numerics, target=target)

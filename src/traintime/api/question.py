@@ -20,7 +20,7 @@ from traintime.hardware.machine import choose_device, detect_machine
 from traintime.ledger.paths import cache_folder
 from traintime.recipe.question import Question, is_question, is_this_machine, make_question
 from traintime.workload.find_model import HOW_TO_NAME, find_graph, find_subject, from_module
-from traintime.workload.kernels import KernelGraph, Numerics
+from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample, read_sample
 from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
 
@@ -40,7 +40,7 @@ class Asked:
 
     Args:
         job: Whatever it runs on.
-        graphs: The model by numerics; each is captured when it is first needed.
+        graphs: The model by numerics and target; each is captured when it is first needed.
         device: As typed.
         pilot: Real steps to take here; 0 for none.
         subject: Makes the model to take them with; None for one that is known as a graph alone.
@@ -76,7 +76,7 @@ def look_up(fields: Mapping[str, Any]) -> Asked:
     shipped = shipped_graph(question.model, "fp32")
     return _asked(
         question,
-        cache(lambda numerics: find_graph(question.model, numerics, text)),
+        cache(lambda numerics, target: find_graph(question.model, numerics, text, target=target)),
         None if shipped else lambda: find_subject(question.model, text),
     )
 
@@ -103,10 +103,10 @@ def look_up_module(
         given["optimizer"] = _optimizer_name(given["optimizer"])
 
     @cache
-    def graph(numerics: Numerics) -> KernelGraph:
+    def graph(numerics: Numerics, target: Target) -> KernelGraph:
         from traintime.workload.capture import graph_of
 
-        return graph_of(subject, numerics)
+        return graph_of(subject, numerics, target=target)
 
     return _asked(make_question(given), graph, lambda: subject)
 
@@ -158,7 +158,8 @@ def _input_as_typed(question: Question) -> str:
 def _asked(
     question: Question, graphs: Graphs, subject: Callable[[], Subject] | None = None
 ) -> Asked:
-    graph = graphs("amp" if question.precision in ("auto", "amp") else "fp32")
+    numerics = "amp" if question.precision in ("auto", "amp") else "fp32"
+    graph = graphs(numerics, _target(question.device))
     sample = _sample(question, graph)
     train, validation, notes = _sizes(question, sample)
     job = DeviceJob(
@@ -176,6 +177,13 @@ def _asked(
         notes=notes,
     )
     return Asked(job, graphs, question.device, question.pilot, subject)
+
+
+def _target(device: str) -> Target:
+    """Return what a device runs kernels of; a list is captured for GPUs first."""
+    if not is_this_machine(device):
+        return "cuda"
+    return "cpu" if choose_device(device, detect_machine(cache_folder())) == "cpu" else "cuda"
 
 
 def _sample(question: Question, graph: KernelGraph) -> Sample:

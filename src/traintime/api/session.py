@@ -28,7 +28,7 @@ from traintime.data.resident import OrderedBatches, ResidentBatches, in_order
 from traintime.evaluate.metrics import Classification, classify
 from traintime.evaluate.predict import Predictions, predict
 from traintime.forecast.forecast import Forecast
-from traintime.forecast.predict import VALIDATION_BATCH
+from traintime.forecast.predict import FINISH_S, VALIDATION_BATCH
 from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes, start_peak_anew
 from traintime.ledger.atomic import write_atomically
 from traintime.ledger.run_folder import RunFolder
@@ -218,7 +218,8 @@ def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:
         epochs=forecast.epochs,
         step_s=forecast.step_time_s.median,
         validate_s=stages["validate"].median / forecast.epochs,
-        finish_s=stages["evaluate"].median,
+        test_s=stages["evaluate"].median - FINISH_S,
+        save_s=FINISH_S,
     )
     return Deadline(recipe.time_budget, recipe.epochs, expected)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,6 +113,7 @@ def train(
     """
     job = read_job(recipe, fields)
     require_torch()
+    _require_compiler(job.recipe)
     listener = listener or Listener()
     profile = profile_for(job, listener)
     began_at = perf_counter()
@@ -129,6 +132,19 @@ def require_torch() -> None:
     for module in ("torch", "numpy", "PIL", "safetensors"):
         if find_spec(module) is None:
             raise MissingExtraError("Training", "train", module)
+
+
+def _require_compiler(recipe: Recipe) -> None:
+    """Refuse torch.compile where it would fail at the first step."""
+    named = os.environ.get("CXX")
+    if recipe.compile and not any(map(shutil.which, [named] if named else COMPILERS)):
+        raise InputError(
+            f"compile=true was asked for, and torch.compile needs a C++ compiler ({named or 'g++'} "
+            "is not on the PATH). Install one, or leave compile= out"
+        )
+
+
+COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
 def run_job(

@@ -19,7 +19,8 @@ from traintime.clock.speed import Speed
 from traintime.clock.watched import Watched
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.forecast import Forecast, mixture
-from traintime.forecast.predict import fitting_epochs
+from traintime.forecast.predict import FINISH_S
+from traintime.forecast.time_budget import fitting_epochs
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
 from traintime.train.pace import Deadline
@@ -177,8 +178,9 @@ class Clock(Observer):
 
     def _take_outlook(self) -> None:
         if self._looking and self._looking.done():
-            self.outlook, seconds = self._looking.result()
-            self._looked_s += seconds
+            if not self._looking.exception():  # a clock that fails must not end a run
+                self.outlook, seconds = self._looking.result()
+                self._looked_s += seconds
             self._looking = None
 
     def _has_arrived(self) -> bool:
@@ -196,9 +198,16 @@ class Clock(Observer):
             self.forecast.steps_per_epoch,
             step_s,
             self._validations.step_s or 0.0,
-            self.forecast.stages_s["evaluate"].median,
+            self._evaluate_s(),
         )
         return min(self._done + fitting, float(self.deadline.most_epochs))
+
+    def _evaluate_s(self) -> float:
+        """Return what the test takes: as much longer than forecast as the validations did."""
+        stages = self.forecast.stages_s
+        expected_s = stages["validate"].median / self.forecast.epochs
+        factor = (self._validations.step_s or expected_s) / expected_s if expected_s > 0 else 1.0
+        return FINISH_S + (stages["evaluate"].median - FINISH_S) * factor
 
     def _latest_s(self, elapsed_s: float) -> float:
         """Return what the run takes at most, by its deadline."""
@@ -209,7 +218,7 @@ class Clock(Observer):
 
     def _update(self, elapsed_s: float) -> None:
         self._take_outlook()
-        evaluate_s = self.forecast.stages_s["evaluate"].median
+        evaluate_s = self._evaluate_s()
         latest_s = self._latest_s(elapsed_s)
         last_epoch = self._last_epoch()
         end = self._end_of(last_epoch, elapsed_s, evaluate_s).capped(latest_s)

@@ -27,6 +27,11 @@ UNKNOWN_SIGMA = 1.0
 LEAST_SIGMA = 0.01
 """What no number of stretches tells: the rest may be another kind of time."""
 MOST_SIGMA = 0.7
+PAUSE_FACTOR, LEAST_PAUSE_S = 20.0, 2.0
+"""A window so many times as long as usual, and at least so long, is a pause: a machine that slept,
+a process that was stopped. It has passed, and says nothing of steps to come."""
+LEAST_BLOCKS, LASTING = 4, 3
+"""Stretches before anything is usual; windows in a row that are no pause any more."""
 
 
 class Speed:
@@ -42,6 +47,7 @@ class Speed:
         self._block_s = block_s
         self._blocks: list[tuple[float, float]] = []
         self._open = (0.0, 0.0)
+        self._pauses = 0
 
     def see(self, steps: float, seconds: float) -> None:
         """Learn from steps that were taken.
@@ -50,7 +56,7 @@ class Speed:
             steps: How many.
             seconds: What they took together.
         """
-        if steps <= 0 or seconds <= 0:
+        if steps <= 0 or seconds <= 0 or self._is_pause(seconds / steps, seconds):
             return
         self._open = (self._open[0] + steps, self._open[1] + seconds)
         if self._open[1] < self._block_s:
@@ -62,6 +68,13 @@ class Speed:
             left = self._blocks[-1:] if len(self._blocks) % 2 else []
             self._blocks = [(a[0] + b[0], a[1] + b[1]) for a, b in pairs] + left
             self._block_s *= 2
+
+    def _is_pause(self, step_s: float, seconds: float) -> bool:
+        """Say whether the process was stopped rather than slowed down: once, for long."""
+        if len(self._blocks) < LEAST_BLOCKS or seconds < LEAST_PAUSE_S:
+            return False
+        self._pauses = self._pauses + 1 if step_s > PAUSE_FACTOR * (self.step_s or step_s) else 0
+        return 0 < self._pauses < LASTING
 
     @property
     def step_s(self) -> float | None:

@@ -105,7 +105,8 @@ def _next_block(response: HTTPResponse, address: str) -> bytes:
 
 def _npm(package: str, folder: Path) -> None:
     npm = _client("npm")
-    _run([npm, "pack", package, "--silent", "--fetch-retries=0", "--fetch-timeout=20000"], folder)
+    options = ["--loglevel=error", "--fetch-retries=0", "--fetch-timeout=20000"]
+    _run([npm, "pack", package, *options], folder)
 
 
 def _pip(package: str, folder: Path) -> None:

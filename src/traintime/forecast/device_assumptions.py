@@ -80,7 +80,7 @@ def _remedies(
 
     def fits(changed: MemoryUse, parts: int) -> bool:
         peak = changed.peak(math.ceil(job.batch_size / parts))
-        return chance_it_fits(peak, room.capacity_bytes or math.inf) >= SURE_ENOUGH
+        return chance_it_fits(peak, room.capacity_bytes or math.inf, changed.sigma) >= SURE_ENOUGH
 
     if room.largest_batch_size:
         yield f"batch_size={room.largest_batch_size}"

@@ -18,7 +18,7 @@ from traintime.forecast.asked_job import (
 )
 from traintime.forecast.device_assumptions import job_lines, memory_lines
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.device_memory import MemoryUse, find_room, memory_sigma, peak_interval
+from traintime.forecast.device_memory import MemoryUse, find_room, peak_interval
 from traintime.forecast.device_parameters import Parameters
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import predict_job_step
@@ -43,7 +43,7 @@ def forecast_on_device(
     micro_batch = micro_batch_size(job, device)
     sized = model(precision, micro_batch)
     step = predict_job_step(job, sized, device, precision, parameters)
-    use = _memory_use(job, sized, device, precision)
+    use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
     evidence = parameters.shares(device.spec).evidence
     sigma = _sigma(parameters, evidence, device.count)
@@ -77,7 +77,7 @@ def forecast_on_device(
         limited_by=step.limited_by(),
         utilization=step.flops / (step.one.peak_flops * step.seconds),
         flops_per_step=step.flops * device.count,
-        peak_memory_bytes=peak_interval(room.peak_bytes, memory_sigma(device.spec)),
+        peak_memory_bytes=peak_interval(room.peak_bytes, use.sigma),
         memory_by_part=room.by_part,
         capacity_bytes=room.capacity_bytes,
         chance_it_fits=room.chance,

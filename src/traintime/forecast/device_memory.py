@@ -5,17 +5,19 @@ A step's peak lies in its backward, which the captured graph knows to the byte, 
     peak = weights + optimizer + buffers + input + max(live in the backward, live in the update)
 
 What torch's allocator holds beyond that, and what cuDNN takes to work in, is a share of it, fitted
-by `calibration/memory.py` to batches that ran and the next larger ones that did not.
+by `calibration/memory.py` to batches that ran and the next larger ones that did not. On a CPU the
+share is found by playing the step through on glibc's heap, where the model was captured for one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from traintime.forecast.device_step import DevicePrecision
+from traintime.forecast.heap_peak import captured_heap_peak
 from traintime.hardware.devices import DeviceSpec
 from traintime.units import GIB, MIB, Interval
 from traintime.workload.kernels import KernelGraph
@@ -33,6 +35,11 @@ CPU_HELD_SHARE = 0.65
 median of 80 steps of 20 networks (`benchmarks/forecast_here.py`), most for the smallest."""
 CPU_MEMORY_SIGMA = 0.35
 """Deviation of the logarithm of the rest there."""
+HEAP_SIGMA = 0.14
+"""The same where the heap is played through: 80 % of fresh random networks
+(`calibration/cpu_steps.py`) were within about ±18 %."""
+MOST_PLAYED_BYTES = 2**39
+"""No machine's heap is larger, and playing it takes a byte for each page."""
 CONTEXT_BYTES = {"cpu": 330 * MIB, "apple": 330 * MIB}
 """A Python process with torch loaded, where its memory is the device's; see `forecast.memory`."""
 GPU_CONTEXT_BYTES = GIB // 2
@@ -58,6 +65,7 @@ class MemoryUse:
         accumulates: Whether a step has several micro-batches, which keep gradients alive.
         num_devices: That share each batch; with several, gradients are copied into buckets.
         spec: The device.
+        heap_share: What a heap that was played through holds beyond tensors, relative to them.
     """
 
     graph: KernelGraph
@@ -68,6 +76,32 @@ class MemoryUse:
     accumulates: bool
     num_devices: int
     spec: DeviceSpec
+    heap_share: float | None = None
+
+    def with_heap(self, micro_batch: int) -> MemoryUse:
+        """Return the same with what a CPU's heap holds, played through once at a micro-batch.
+
+        The share that is found stands for other micro-batches too, and for gradients that stay.
+        Nothing changes where the heap is not known: of a model that is computed otherwise than it
+        was captured, or not for a CPU.
+        """
+        plain = replace(self, accumulates=False, num_devices=1)
+        tensors = plain.tensors(micro_batch)
+        as_captured = self.size == 1.0 and self.precision != "half"
+        if self.spec.kind != "cpu" or not as_captured or tensors > MOST_PLAYED_BYTES:
+            return self
+        peak = captured_heap_peak(self.graph, micro_batch, SLOTS[self.optimizer])
+        return self if peak is None else replace(self, heap_share=peak / tensors - 1)
+
+    @property
+    def held_share(self) -> float:
+        """What is held beyond tensors, relative to them."""
+        return held_share(self.spec) if self.heap_share is None else self.heap_share
+
+    @property
+    def sigma(self) -> float:
+        """Deviation of the logarithm of a peak from its forecast."""
+        return memory_sigma(self.spec) if self.heap_share is None else HEAP_SIGMA
 
     @property
     def _halved(self) -> float:
@@ -78,13 +112,14 @@ class MemoryUse:
         return 4.0 * self._halved * self.graph.parameters
 
     def by_part(self, micro_batch: float) -> Mapping[str, float]:
-        """Return bytes by part at a micro-batch; their sum is the expected peak."""
-        weights = self._weights
-        kept = self._kept(micro_batch)
-        live = self._live(micro_batch, kept)
-        activations = min(kept, live - weights)
-        transient = live - weights - activations
-        tensors = self._standing() + micro_batch * self.sample_bytes + live
+        """Return bytes by part at a micro-batch; their sum is the expected peak.
+
+        What the others leave is workspace. A heap may be smaller than all that is counted, since a
+        CPU's update goes from weight to weight: then less of the activations is alive at the peak.
+        """
+        weights, kept = self._weights, self._kept(micro_batch)
+        rest = self._rest(micro_batch)
+        activations = min(kept, self._live(micro_batch, kept) - weights, rest)
         return {
             "weights": weights,
             "gradients": weights + self._buckets,
@@ -92,15 +127,27 @@ class MemoryUse:
             "buffers": self._halved * self.graph.buffers_bytes,
             "input": micro_batch * self.sample_bytes,
             "activations": activations,
-            "workspace": transient + held_share(self.spec) * tensors,
+            "workspace": rest - activations,
             "context": context_bytes(self.spec),
         }
 
     def peak(self, micro_batch: float) -> float:
         """Return the expected peak in bytes: the sum of all parts."""
+        return self._least(micro_batch) + self._rest(micro_batch) + context_bytes(self.spec)
+
+    def _least(self, micro_batch: float) -> float:
+        """Return the bytes of tensors at an update, which are the least that a peak can be."""
+        return self._standing() + micro_batch * self.sample_bytes + self._weights
+
+    def _rest(self, micro_batch: float) -> float:
+        """Return what a peak has beyond that."""
+        held = (1 + self.held_share) * self.tensors(micro_batch)
+        return max(held - self._least(micro_batch), 0.0)
+
+    def tensors(self, micro_batch: float) -> float:
+        """Return the most bytes of tensors that are alive at once."""
         live = self._live(micro_batch, self._kept(micro_batch))
-        tensors = self._standing() + micro_batch * self.sample_bytes + live
-        return (1 + held_share(self.spec)) * tensors + context_bytes(self.spec)
+        return self._standing() + micro_batch * self.sample_bytes + live
 
     def _standing(self) -> float:
         """Return bytes of weights, their optimizer's values, buffers and buckets."""
@@ -164,9 +211,8 @@ def find_room(use: MemoryUse, micro_batch: int, parts: int) -> Room:
     by_part, capacity = use.by_part(micro_batch), capacity_bytes(use.spec)
     if capacity is None:
         return Room(by_part, None, None, None)
-    sigma = memory_sigma(use.spec)
-    chance = chance_it_fits(sum(by_part.values()), capacity, sigma)
-    return Room(by_part, capacity, chance, parts * largest_fitting(use.peak, capacity, sigma))
+    chance = chance_it_fits(sum(by_part.values()), capacity, use.sigma)
+    return Room(by_part, capacity, chance, parts * largest_fitting(use.peak, capacity, use.sigma))
 
 
 def capacity_bytes(spec: DeviceSpec) -> float | None:

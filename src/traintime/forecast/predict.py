@@ -16,6 +16,7 @@ from traintime.forecast.correction import Correction
 from traintime.forecast.forecast import Forecast, KindShare, mixture
 from traintime.forecast.memory import predict_memory
 from traintime.forecast.step_time import StepTime, predict_inference, predict_step
+from traintime.forecast.time_budget import budget_line, fitting_epochs, with_all_time_used
 from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
@@ -166,15 +167,15 @@ def forecast_job(
     sigma = SIGMA[profile.evidence]
     correction = correction or Correction.none(sigma)
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
-    budget, most_epochs = recipe.time_budget, recipe.epochs
+    budget, most_epochs, fitting = recipe.time_budget, recipe.epochs, math.inf
     budget_s = budget.left_s(0.0, datetime.now().astimezone()) if budget else math.inf
     if budget:
-        recipe, plan = _fitted(recipe, plan, step, profile, startup_s, budget_s)
-    ends_by_time = recipe.epochs < most_epochs
+        recipe, plan, fitting = _fitted(recipe, plan, step, profile, startup_s, budget_s)
+    ends_by_time = fitting < most_epochs
     workload = plan.workload
     stages = _stages(plan, step, profile, startup_s)
     if ends_by_time:
-        stages = _with_all_time_used(stages, budget_s)
+        stages = with_all_time_used(stages, budget_s)
     curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
     arrivals = curve.arrivals(recipe.goal) if curve and recipe.goal else None
     shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
@@ -188,7 +189,10 @@ def forecast_job(
     )
     return Forecast(
         evidence=profile.evidence,
-        assumptions=tuple(_assumptions(recipe, profile, curve, chance, correction)),
+        assumptions=(
+            *_assumptions(recipe, profile, curve, chance, correction),
+            *([budget_line(budget, fitting)] if ends_by_time and budget else []),
+        ),
         execution=plan.execution,
         picks=plan.picks,
         total_s=_total(ends, arrivals),
@@ -214,8 +218,8 @@ def _fitted(
     profile: HardwareProfile,
     startup_s: float,
     budget_s: float,
-) -> tuple[Recipe, Plan]:
-    """Return recipe and plan with as many epochs as fit into a budget, at least one.
+) -> tuple[Recipe, Plan, float]:
+    """Return recipe and plan with as many epochs as fit into a budget, at least one, and how many.
 
     Raises:
         InputError: Not even one step would be done in time.
@@ -239,32 +243,7 @@ def _fitted(
         )
     epochs = min(recipe.epochs, max(1, round(fitting)))
     fitted = recipe.model_copy(update={"epochs": epochs})
-    return fitted, replace(plan, workload=replace(plan.workload, epochs=epochs))
-
-
-def _with_all_time_used(stages: Mapping[str, Interval], budget_s: float) -> Mapping[str, Interval]:
-    """Return stages of which training takes what the others leave."""
-    others = [stages[name] for name in ("prepare", "validate", "evaluate")]
-    train_s = max(budget_s - sum(stage.median for stage in others), budget_s / 100)
-    unknown_s = math.hypot(*(stage.median * stage.sigma for stage in others))
-    return {**stages, "train": Interval.lognormal(train_s, min(unknown_s / train_s, 1.0))}
-
-
-def fitting_epochs(
-    left_s: float, steps_per_epoch: int, step_s: float, validate_s: float, finish_s: float
-) -> float:
-    """Return how many epochs fit, the last one as the share of it that does.
-
-    Args:
-        left_s: From the first step to the deadline.
-        steps_per_epoch: Optimizer steps.
-        step_s: Seconds of one.
-        validate_s: Of a validation; each epoch ends with one, the last one too.
-        finish_s: From the last validation to the result.
-    """
-    epoch_s = steps_per_epoch * step_s
-    whole, rest_s = divmod(max(0.0, left_s - finish_s), epoch_s + validate_s)
-    return whole + min(1.0, max(0.0, rest_s - validate_s) / epoch_s)
+    return fitted, replace(plan, workload=replace(plan.workload, epochs=epochs)), fitting
 
 
 def _by_kind(step: StepTime, factor: float) -> tuple[KindShare, ...]:
@@ -364,12 +343,6 @@ def _assumptions(
         yield "early stopping is not foreseen: the run may end before its last epoch"
     if recipe.compile:
         yield f"torch.compile takes {COMPILE_S:.0f} s and leaves a step as fast as it was"
-    if recipe.time_budget:
-        epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
-        yield (
-            f"the result is there {recipe.time_budget.in_words()}, whatever a step takes: the "
-            f"learning rate follows the time, which is enough for about {epochs}"
-        )
     if recipe.goal and curve:
         yield f"epochs to the target: {curve.source}"
     elif recipe.goal:

@@ -21,7 +21,7 @@ THRESHOLDS = (2**30, 2**25)  # the second is the most that older versions take
 
 def keep_freed_memory() -> bool:
     """Raise the sizes above which glibc gives memory back; say whether that was possible."""
-    if not _is_glibc():
+    if not is_glibc():
         return False
     libc = ctypes.CDLL(None)
     if not any(libc.mallopt(M_MMAP_THRESHOLD, threshold) for threshold in THRESHOLDS):
@@ -36,7 +36,7 @@ def start_peak_anew() -> None:
 
     What ran before, such as measuring the machine, would otherwise count as the run's.
     """
-    if _is_glibc():
+    if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
     # https://www.kernel.org/doc/html/latest/filesystems/proc.html: 5 resets the peak resident size.
     with contextlib.suppress(OSError):
@@ -65,5 +65,6 @@ def peak_resident_bytes() -> int | None:
 IS_MAC = platform.system() == "Darwin"
 
 
-def _is_glibc() -> bool:
+def is_glibc() -> bool:
+    """Say whether this process's memory is glibc's to hand out."""
     return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"

@@ -61,13 +61,15 @@ class Expected:
         epochs: That fit into the time: the length of the schedule.
         step_s: Seconds of a step.
         validate_s: Of a validation.
-        finish_s: From the last validation to the result.
+        test_s: Of the test.
+        save_s: Of saving the weights, at the end.
     """
 
     epochs: int
     step_s: float
     validate_s: float
-    finish_s: float
+    test_s: float
+    save_s: float
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class DeadlinePace(Pace):
         self.expected = expected = deadline.expected
         self._elapsed_s, self._now, self._clock = elapsed_s, now, clock
         self._step_s, self._validate_s = expected.step_s, expected.validate_s
-        self._finish_s = expected.finish_s
+        self._finish_s = expected.test_s + expected.save_s
         self._stepped_at = clock()
 
     def position(self, progress: Progress) -> float:
@@ -138,8 +140,9 @@ class DeadlinePace(Pace):
 
     def learn_validation_time(self, seconds: float) -> None:
         """Take what a validation took, and the test for as much longer as was expected."""
-        if self.expected.validate_s > 0:
-            self._finish_s = self.expected.finish_s * seconds / self.expected.validate_s
+        expected = self.expected
+        if expected.validate_s > 0:
+            self._finish_s = expected.test_s * seconds / expected.validate_s + expected.save_s
         self._validate_s = seconds
 
     def left_s(self) -> float:

@@ -17,7 +17,6 @@ from traintime.workload.captured_step import (
     Inputs,
     Loss,
     NeedsValuesError,
-    Target,
     capture_step,
     default_loss,
 )
@@ -29,10 +28,12 @@ from traintime.workload.kernels import (
     Numerics,
     Sides,
     SizeUnit,
+    Target,
     fit_amount,
     merge_alike,
 )
 from traintime.workload.op_rules import Counted
+from traintime.workload.step_blocks import Traces
 
 BATCHES = (16, 32)
 """Batch sizes to capture at."""
@@ -118,7 +119,14 @@ def capture(
         input_shape=subject.input_shape,
         size_unit=subject.size_unit if sizes else None,
         unknown=first.unknown,
+        traces=_traces(steps),
     )
+
+
+def _traces(steps: Mapping[tuple[int, float], CapturedStep]) -> Traces | None:
+    """Return the blocks at both batch sizes, if they were told apart at one input size."""
+    found = [(batch, step.trace) for (batch, _), step in steps.items() if step.trace]
+    return (found[0], found[1]) if len(found) == len(BATCHES) else None
 
 
 def _relative(subject: Subject, size: int) -> float:
@@ -156,7 +164,11 @@ def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel
 
 
 def graph_of(
-    subject: Subject, numerics: Numerics = "fp32", sizes: Sequence[int] = ()
+    subject: Subject,
+    numerics: Numerics = "fp32",
+    sizes: Sequence[int] = (),
+    *,
+    target: Target = "cuda",
 ) -> KernelGraph:
     """Return what `capture` returns, computing a tiny batch where shapes alone do not do.
 
@@ -164,17 +176,18 @@ def graph_of(
         subject: The model; its graph's source says if it was computed.
         numerics: "fp32" or "amp".
         sizes: Three input sizes to capture at; none for the standard size alone.
+        target: Launch what torch launches on "cuda", or on the "cpu".
 
     Raises:
         InputError: It can be captured in neither way.
     """
     try:
-        return capture(subject, numerics, sizes)
+        return capture(subject, numerics, sizes, target=target)
     except NeedsValuesError as error:
         if any(parameter.is_meta for parameter in subject.module.parameters()):
             raise
         try:
-            graph = capture(subject, numerics, sizes, real=True)
+            graph = capture(subject, numerics, sizes, target=target, real=True)
         except InputError as second:
             raise InputError(f"{error}. Computing a tiny batch failed too: {second}") from second
     how = "computed with batches of 2 and 4, as shapes alone do not say what it does"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from traintime.errors import InputError, TraintimeError
 from traintime.workload.as_on_cuda import AsOnCuda, not_packed
-from traintime.workload.kernels import Numerics, Phase
+from traintime.workload.kernels import Numerics, Phase, Target
 from traintime.workload.live_bytes import LiveBytes, tensors_of
 from traintime.workload.module_states import (
     FAILED_AT,
@@ -33,10 +33,11 @@ from traintime.workload.module_states import (
     unchanged,
 )
 from traintime.workload.op_rules import Counted, count_op, is_view
+from traintime.workload.step_blocks import Trace
+from traintime.workload.watched_blocks import WatchedBlocks, with_both_biases
 
 Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]
 Loss = Callable[[Any], Tensor]
-Target = Literal["cuda", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class CapturedStep:
         kept_bytes: Live after the forward, beyond parameters, buffers and inputs.
         peak_bytes: The most that was live, counted the same way.
         unknown: Operations whose FLOP no rule counts.
+        trace: Its blocks of memory, if it is a CPU's.
     """
 
     kernels: tuple[tuple[Counted, Phase, str], ...]
@@ -56,12 +58,17 @@ class CapturedStep:
     kept_bytes: int
     peak_bytes: int
     unknown: tuple[str, ...]
+    trace: Trace | None = None
 
 
 class _Recorder(TorchDispatchMode):
-    """Writes down every operation that reaches the device, and what stays alive."""
+    """Writes down every operation that reaches the device, and what stays alive.
 
-    def __init__(self) -> None:
+    Args:
+        target: Blocks of memory are told apart for a "cpu".
+    """
+
+    def __init__(self, target: Target) -> None:
         super().__init__()
         self.kernels: list[tuple[Counted, Phase, str]] = []
         self.unknown: dict[str, None] = {}
@@ -69,16 +76,20 @@ class _Recorder(TorchDispatchMode):
         self.phase: Phase = "forward"
         self.where: list[str] = []
         self.memory = LiveBytes()
+        self.blocks = WatchedBlocks(self.memory) if target == "cpu" else None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = with_both_biases(func, func(*args, **kwargs))
         if func.namespace == "prim":  # asks for a property, computes nothing
             return result
         self.num_calls += 1
-        self.memory.see(result)
+        if self.blocks:
+            self.blocks.see(func, args, result, self.phase)
+        else:
+            self.memory.see(result)
         if not is_view(func):
             counted = count_op(func, args, kwargs, result)
             where = self.where[-1] if self.where else ""
@@ -86,6 +97,14 @@ class _Recorder(TorchDispatchMode):
             if counted.unknown:
                 self.unknown[str(func)] = None
         return result
+
+    def end_forward(self) -> int:
+        """Go over to the backward; return the bytes that are kept for it."""
+        self.phase = "backward"
+        self.where.clear()
+        if self.blocks:
+            self.blocks.end_forward()
+        return self.memory.live
 
 
 def default_loss(output: Any) -> Tensor:
@@ -129,7 +148,7 @@ def capture_step(
         NeedsValuesError: Shapes alone do not do; `real` might.
         InputError: A layer refused what it was given.
     """
-    recorder = _Recorder()
+    recorder = _Recorder(target)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_refusals(module, recorder))
         stack.enter_context(silent())
@@ -148,14 +167,17 @@ def capture_step(
             stack.enter_context(AsOnCuda(computed=real))
         args, kwargs = inputs
         with torch.autocast("cpu", torch.bfloat16, enabled=numerics == "amp"):
-            scalar = loss(module(*args, **kwargs))
-        kept = recorder.memory.live
-        recorder.phase = "backward"
-        recorder.where.clear()
-        torch.autograd.backward(scalar)
-        peak = recorder.memory.peak
+            alive = [loss(module(*args, **kwargs))]
+        kept = recorder.end_forward()
+        torch.autograd.backward(alive)
+        trace = recorder.blocks.trace(module, inputs, alive) if recorder.blocks else None
     return CapturedStep(
-        tuple(recorder.kernels), recorder.num_calls, kept, peak, tuple(recorder.unknown)
+        kernels=tuple(recorder.kernels),
+        num_calls=recorder.num_calls,
+        kept_bytes=kept,
+        peak_bytes=recorder.memory.peak,
+        unknown=tuple(recorder.unknown),
+        trace=trace,
     )
 
 

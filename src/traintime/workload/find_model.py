@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from traintime.errors import MissingExtraError, UnknownNameError
-from traintime.workload.kernels import KernelGraph, Numerics
+from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample, read_sample
 from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from traintime.workload.captured_step import Loss
 
 
-def find_graph(model: str, numerics: Numerics, sample_text: str = "") -> KernelGraph:
+def find_graph(
+    model: str, numerics: Numerics, sample_text: str = "", *, target: Target = "cuda"
+) -> KernelGraph:
     """Return the kernels of a model's training step.
 
     A shipped graph holds for several input sizes, and `relative_size` says which u a sample is; a
@@ -34,6 +36,7 @@ def find_graph(model: str, numerics: Numerics, sample_text: str = "") -> KernelG
         model: As typed.
         numerics: "fp32" or "amp".
         sample_text: What `input=` says; empty for the model's own.
+        target: What to capture for; a shipped graph is one for "cuda".
 
     Raises:
         MissingExtraError: A package is needed and not installed.
@@ -43,7 +46,7 @@ def find_graph(model: str, numerics: Numerics, sample_text: str = "") -> KernelG
     if graph:
         return graph
     subject = find_subject(model, sample_text)
-    return _capture().graph_of(subject, numerics)
+    return _capture().graph_of(subject, numerics, target=target)
 
 
 def find_subject(model: str, sample_text: str = "") -> Subject:

@@ -11,9 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from traintime.workload.step_blocks import Traces
+
 Phase = Literal["forward", "backward"]
 Numerics = Literal["fp32", "amp"]
 SizeUnit = Literal["pixels", "tokens"]
+Target = Literal["cuda", "cpu"]
+"""What a model is captured for: torch launches other kernels on each."""
 
 PRODUCT_KINDS = (
     "matrix product",
@@ -159,6 +163,8 @@ class KernelGraph:
         input_shape: Of one sample, at u = 1.
         size_unit: What u counts; None if the graph holds for its own size alone.
         unknown: Operations whose FLOP no rule counts: their bytes are counted alone.
+        traces: Its blocks of memory at two batch sizes, at u = 1; None unless it was captured for a
+            CPU. They are not stored.
     """
 
     model: str
@@ -174,6 +180,7 @@ class KernelGraph:
     input_shape: tuple[int, ...]
     size_unit: SizeUnit | None = None
     unknown: tuple[str, ...] = ()
+    traces: Traces | None = None
 
     def flops(self, batch_size: float, size: float = 1.0) -> float:
         """FLOP of forward and backward in products, 2 per multiply-add."""
@@ -188,7 +195,7 @@ class KernelGraph:
         plain = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("kernels", "kept_bytes", "peak_bytes")
+            if name not in ("kernels", "kept_bytes", "peak_bytes", "traces")
         }
         return plain | {
             "kernels": [_kernel_row(kernel) for kernel in self.kernels],

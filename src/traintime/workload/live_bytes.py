@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 from torch.utils._pytree import tree_flatten
 
 BLOCK_BYTES = 512
@@ -19,35 +19,58 @@ class LiveBytes:
     def __init__(self) -> None:
         self.live = 0
         self.peak = 0
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, tuple[weakref.ref[UntypedStorage], Callable[[], None]]] = {}
 
     def ignore(self, values: Any) -> None:
         """Do not count what was there before, such as weights."""
-        for tensor in tensors_of(values):
-            self._watch(tensor, 0)
+        for tensor in self.unseen(values):
+            self.watch(tensor, 0)
 
     def see(self, values: Any) -> None:
         """Count the storages of a result that are new."""
+        for tensor in self.unseen(values):
+            self.watch(tensor, tensor.untyped_storage().nbytes())
+
+    def unseen(self, values: Any) -> list[Tensor]:
+        """Return the first tensor on each storage that is not watched yet, in order."""
+        found: dict[int, Tensor] = {}
         for tensor in tensors_of(values):
-            self._watch(tensor, _rounded(tensor.untyped_storage().nbytes()))
+            storage = tensor.untyped_storage()
+            key = address_of(storage)
+            known = self._seen.get(key)
+            if known is None or known[0]() is not storage:
+                found.setdefault(key, tensor)
+        return list(found.values())
+
+    def watch(
+        self, tensor: Tensor, num_bytes: int, ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """Count a storage until nothing refers to it any more.
+
+        Args:
+            tensor: On a storage that is not watched yet.
+            num_bytes: As asked for; counted as handed out.
+            ended: Called when it is gone.
+        """
+        storage = tensor.untyped_storage()
+        key, rounded = address_of(storage), -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        if key in self._seen:  # another was there, so it has ended
+            _, forget_it = self._seen[key]
+            forget_it()
+        self.live += rounded
         self.peak = max(self.peak, self.live)
 
-    def _watch(self, tensor: Tensor, num_bytes: int) -> None:
-        storage = tensor.untyped_storage()
-        key = cast("int", storage._cdata)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        if key in self._seen:
-            return
-        self.live += num_bytes
-
-        def forget(_: Any) -> None:
-            self.live -= num_bytes
+        def forget() -> None:
+            self.live -= rounded
             del self._seen[key]
+            ended()
 
-        self._seen[key] = weakref.ref(storage, forget)
+        self._seen[key] = weakref.ref(storage, lambda _: forget()), forget
 
 
-def _rounded(num_bytes: int) -> int:
-    return -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
+def address_of(storage: UntypedStorage) -> int:
+    """Return what tells a storage from all others that are alive."""
+    return cast("int", storage._cdata)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def tensors_of(values: Any) -> Iterator[Tensor]:
