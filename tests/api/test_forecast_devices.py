@@ -433,3 +433,8 @@ def test_no_steps_of_a_model_without_its_code():
         traintime.forecast(model="lenet", data="mnist", pilot=10)
     with pytest.raises(InputError, match="several devices were asked for"):
         traintime.forecast_devices(**RESNET, devices="t4,v100-sxm2-16gb", pilot=10)
+
+
+def test_a_budget_is_of_this_machine():
+    with pytest.raises(InputError, match=r"Leave budget= out and type epochs="):
+        traintime.forecast(data="cifar10", model="resnet18", budget="10m", device="a100")

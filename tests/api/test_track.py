@@ -123,14 +123,40 @@ def test_impossible_loops_are_refused(arguments: dict[str, object], said: str):
         traintime.track([1], **arguments)  # type: ignore[arg-type]
 
 
-def test_an_iterator_that_is_used_up_is_refused():
-    with pytest.raises(InputError, match=r"no batch in epoch 2.*a list or a DataLoader"):
-        list(traintime.track(iter([1, 2]), epochs=2, show=False))
+def test_an_iterator_is_gone_over_once():
+    assert list(traintime.track(iter([1, 2]), show=False)) == [1, 2]
+    with pytest.raises(InputError, match=r"a list_iterator can be gone over once"):
+        traintime.track(iter([1, 2]), epochs=2, show=False)
+    with pytest.raises(InputError, match=r"no batch in epoch 1"):
+        list(traintime.track([], epochs=2, show=False))
+
+
+def test_a_loader_whose_length_is_not_known_after_all_is_taken():
+    class Loader(list[int]):
+        def __len__(self) -> int:
+            raise TypeError("no length")
+
+    assert list(traintime.track(Loader([1, 2]), epochs=2, show=False)) == [1, 2, 1, 2]
+
+
+def test_a_resumed_loop_has_its_epochs_where_they_are(time: Time):
+    tracker = traintime.track(range(10), epochs=12, first_epoch=5, target="loss:0.6", show=False)
+    for _ in tracker:
+        time.now += 1.0
+        if tracker.ends_epoch:
+            tracker.log(loss=1.5 / (tracker.epoch + 1) ** 0.5)
+        if tracker.epoch == 5 and tracker.clock.outlook:
+            assert tracker.eta is not None
+            assert tracker.eta.chance_of_target == pytest.approx(tracker.clock.outlook.chance)
+    assert tracker.clock.outlook is not None
+    assert min(tracker.clock.outlook.epochs) > 8
 
 
 def test_a_metric_of_another_name_is_refused():
     with pytest.raises(InputError, match="not 'f1'"):
         traintime.track([1], show=False).log(f1=0.5)
+    with pytest.raises(InputError, match=r"not 93. Write for example log\(accuracy=0.93\)"):
+        traintime.track([1], show=False).log(accuracy=93)
 
 
 def test_tracking_needs_neither_torch_nor_numpy():

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import random
@@ -179,3 +180,22 @@ def test_a_deadline_is_the_end(monkeypatch):
     run_steadily(clock, 0.03, 500)
     assert clock.eta.finish_s.high == clock.eta.finish_s.median == pytest.approx(60.0)
     assert clock._last_epoch() == pytest.approx(59 / (0.03 * STEPS_PER_EPOCH), rel=0.1)
+
+
+def test_a_target_that_has_to_hold_is_not_reached_by_a_lucky_validation():
+    clock = make_clock(target="accuracy:0.9", confidence=0.95)
+    clock.on_epoch(dataclasses.replace(epoch_record(1, 0.85, 10.0), margin=0.02))
+    clock.on_epoch(dataclasses.replace(epoch_record(2, 0.91, 20.0), margin=0.02))
+    assert clock.eta.chance_of_target is not None
+    assert clock.eta.chance_of_target < 1
+    clock.on_epoch(dataclasses.replace(epoch_record(3, 0.925, 30.0), margin=0.02))
+    assert clock.eta.chance_of_target == 1.0
+
+
+def test_after_a_resume_the_outlook_begins_where_the_run_is():
+    clock = make_clock(patience=0, epochs=20)
+    clock.recall({"validation_accuracy": 0.9 + 0.005 * n} for n in range(8))
+    assert clock.outlook is None
+    clock.on_start(Start(STEPS_PER_EPOCH, 20 * STEPS_PER_EPOCH, 8 * STEPS_PER_EPOCH, 80.0, 8))
+    assert clock.outlook is not None
+    assert clock.outlook.epochs == tuple(map(float, range(9, 21)))

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from traintime.forecast import convergence
-from traintime.forecast.convergence import Curve, expected_curve, extrapolated_curve
+from traintime.forecast.convergence import Curve, expected_curve
 from traintime.recipe import Target, read_recipe
 
 MEASURED = [
@@ -80,11 +80,3 @@ def test_a_longer_run_is_read_at_the_same_share_of_its_schedule(measured):
 
 def test_nothing_is_expected_of_an_unknown_pair(measured):
     assert expected_curve(read_recipe(["data=mnist", "model=vgg11"]), "accuracy") is None
-
-
-def test_extrapolation_follows_a_power_law():
-    curve = extrapolated_curve([1 - 0.4, 1 - 0.2], "accuracy", 4)
-    assert curve is not None
-    assert [math.exp(e) for e in curve.log_errors] == pytest.approx([0.4, 0.2, 0.4 / 3, 0.1])
-    assert curve.sigmas[3] > curve.sigmas[1]
-    assert extrapolated_curve([0.9], "accuracy", 4) is None

@@ -158,3 +158,20 @@ def test_a_part_of_an_epoch_is_said_to_be_one(profile):
     assert answer.total_s.high == 120
     _, bounded = forecast(profile, "data=cifar10", "model=resnet18", "budget=2m", "epochs=1")
     assert bounded.total_s == answer.total_s
+
+
+def test_confidence_asks_for_more_than_the_target(profile):
+    words = ["data=mnist", "model=lenet", "target=accuracy:0.99"]
+    _, plain = forecast(profile, *words)
+    _, sure = forecast(profile, *words, "confidence=0.95")
+    assert plain.chance_of_target is not None
+    assert sure.chance_of_target is not None
+    assert sure.chance_of_target < plain.chance_of_target
+    with pytest.raises(InputError, match=r"Not even 3,000 validation samples"):
+        forecast(profile, "data=mnist", "model=lenet", "target=accuracy:0.9999", "confidence=0.99")
+
+
+def test_no_interval_reaches_beyond_the_deadline(profile):
+    _, answer = forecast(profile, "data=mnist", "model=lenet", "budget=20s", "target=accuracy:0.99")
+    assert answer.total_s.high <= 20
+    assert answer.time_to_target_s is None or answer.time_to_target_s.high <= 20

@@ -34,7 +34,10 @@ def test_a_moment_is_itself_again():
     assert budget.until is not None
     assert (budget.until.hour, budget.until.day) == (9, 5)
     assert parse_budget(str(budget), NOW) == budget
-    assert parse_budget(str(parse_budget("1h30m"))) == Budget(seconds=5_400)
+    for length in ("1h30m", "12d", "366d", "0.123456789s"):
+        assert parse_budget(str(parse_budget(length))) == parse_budget(length)
+    assert parse_budget("2026-03-05 09:15", NOW) == budget
+    assert parse_budget(str(datetime(2026, 3, 5, 9, 15)), NOW) == budget
 
 
 def test_time_spent_counts_against_a_length():

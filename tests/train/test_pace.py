@@ -96,6 +96,35 @@ def test_the_result_is_there_in_time_and_the_rate_at_its_end(machine: Machine, b
     assert machine.rates == sorted(machine.rates, reverse=True)
 
 
+def test_a_device_that_runs_behind_its_launches_follows_the_time_too():
+    machine = Machine()
+    pace = DeadlinePace(
+        Deadline(Budget(seconds=60.0), 10_000, Expected(10, 0.01, 0.0, 0.0, 0.0)),
+        PER_EPOCH,
+        lambda: machine.time_s,
+        clock=lambda: machine.time_s,
+    )
+    progress = machine.progress
+    while machine.time_s < 45:
+        for _ in range(25):  # launched in a fifth of the time that they take
+            machine.time_s += 0.002
+            progress.step += 1
+            pace.advance(progress)
+        machine.time_s += 0.2
+        pace.settle(progress, 25)
+        pace.learn_step_time(0.01)
+        pace.resume()
+    assert progress.schedule_share == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_first_step_that_compiles_takes_no_part_of_the_schedule():
+    machine = Machine(step_s=lambda now: 15.0 if now < 2 else 0.1)
+    ended_s = machine.run(Budget(seconds=60.0), EXPECTED)
+    assert machine.rates[1] > 0.98
+    assert 55 < ended_s <= 60.2
+    assert machine.rates[-1] < 0.05
+
+
 def test_half_of_the_time_is_half_of_the_schedule():
     machine = Machine(step_s=lambda now: 0.05 if now < 150 else 0.2, validate_s=0.0, finish_s=0.0)
     machine.run(Budget(seconds=301.0), Expected(20, 0.1, 0.0, 0.0, 0.0))

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from traintime.errors import InputError
-from traintime.train.pilot import LEAST_STEPS, WARM_STEPS, Pilot, PilotJob, run_pilot
+from traintime.train.pilot import (
+    LEAST_STEPS,
+    WARM_STEPS,
+    Pilot,
+    PilotJob,
+    _materialised,
+    run_pilot,
+)
 from traintime.workload.captured_step import default_loss
 
 
@@ -101,3 +108,21 @@ def test_long_steps_end_the_pilot_early(monkeypatch: pytest.MonkeyPatch):
 def test_a_step_that_fails_is_explained():
     with pytest.raises(InputError, match=r"A real step of the model failed on cpu: .*pilot="):
         run(nn.Linear(5, 2))
+
+
+def test_weights_that_are_one_stay_one_when_they_are_given_values():
+    with torch.device("meta"):
+        module = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(8, 50, bias=False))
+        module[2].weight = module[0].weight
+    made = _materialised(module, "cpu")
+    assert made[0].weight is made[2].weight
+    assert sum(parameter.numel() for parameter in made.parameters()) == 400
+
+
+def test_parts_that_are_frozen_stay_so():
+    module = network().train()
+    module[1].eval()
+    before = module[1].running_mean.clone()
+    run(module)
+    assert not module[1].training
+    assert torch.equal(module[1].running_mean, before)

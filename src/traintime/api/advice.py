@@ -17,6 +17,10 @@ WORTH_SAYING = 1.25
 """Times as many epochs, or times as small an error, from which an alternative is named."""
 
 
+NOT_OF_NETWORK = {
+    *("data", "seed", "train_samples", "split", "validation", "validate_on", "budget", "device"),
+}
+"""Fields that another network leaves as they are."""
 Forecaster = Callable[[Mapping[str, Any]], tuple[Recipe, Forecast] | None]
 """Makes recipe and forecast of fields; None for a job that cannot be done."""
 
@@ -37,9 +41,9 @@ def _networks(recipe: Recipe, forecast: Forecast, forecaster: Forecaster) -> Ite
     ours = _final_error(recipe, forecast)
     if ours is None:
         return
+    alike = recipe.model_dump(include=NOT_OF_NETWORK)
     for model in NETWORKS:
-        fields = {"data": recipe.data, "model": model, "budget": recipe.budget}
-        other = forecaster(fields) if model != recipe.model else None
+        other = forecaster({**alike, "model": model}) if model != recipe.model else None
         error = _final_error(*other) if other else None
         if other and error and ours > WORTH_SAYING * error:
             yield (

@@ -95,9 +95,11 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
 
     def other(fields: Mapping[str, Any]) -> tuple[Recipe, Forecast] | None:
         try:
-            job = read_job(None, fields)
-            plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
-            return job.recipe, forecast_job(job.recipe, plan, profile, startup_s)
+            changed = read_job(None, fields)
+            planned = plan_job(
+                changed.recipe, changed.network, changed.sizes, profile.device, profile
+            )
+            return changed.recipe, forecast_job(changed.recipe, planned, profile, startup_s)
         except InputError:
             return None
 

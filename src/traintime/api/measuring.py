@@ -12,8 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from tempfile import TemporaryFile
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from traintime.errors import InputError
 from traintime.hardware.profile import HardwareProfile
@@ -39,27 +40,40 @@ def measure_apart(
     command = [sys.executable, "-m", __name__, device, str(disk_bytes_per_s)]
     began, import_s = perf_counter(), 0.0
     profile: HardwareProfile | None = None
-    with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    with (
+        TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as child,  # noqa: S603
+    ):
         assert child.stdout
-        assert child.stderr
         for line in child.stdout:
-            told: dict[str, Any] = json.loads(line)
+            told = _read(line)
+            if told is None:
+                continue
             if "profile" in told:
                 profile = HardwareProfile.from_json(told["profile"])
             elif told["what"] == IMPORTED:
                 import_s = perf_counter() - began
             else:
                 progress(told["what"], told["share"])
-        said = child.stderr.read().strip().splitlines()
+        child.wait()
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
     if profile is None:
         reason = said[-1] if said else f"it ended with {child.returncode}"
-        raise InputError(
-            f"The installed torch cannot use {device} ({reason}). Install torch for your driver, "
-            "or type device=cpu"
-        )
+        help_ = "Install torch for your driver, or type device=cpu"
+        if device == "cpu":
+            help_ = "Close what takes the memory, or see what this says: python -c 'import torch'"
+        raise InputError(f"The installed torch cannot use {device} ({reason}). {help_}")
     return replace(profile, import_s=import_s)
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    """Return what a line tells; None for one that a library printed."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else None
 
 
 def main() -> None:

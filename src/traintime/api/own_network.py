@@ -57,6 +57,11 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
         raise InputError(
             f"{fields['model']} takes images as data={fields['data']} has them; leave input= out"
         )
+    if fields.get("budget") is not None:
+        raise InputError(
+            "budget= fits the schedule to this machine's time while it trains, and another device "
+            "was asked about. Leave budget= out and type epochs=, or leave device= out"
+        )
     asked = {name: value for name, value in fields.items() if name not in ONLY_TRAINED}
     check_keys(asked)
     both = [name for name in Recipe.model_fields if name not in SETTLED_BY_DEVICE]

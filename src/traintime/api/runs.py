@@ -100,10 +100,11 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
     folder = find_run(name)
     if folder.is_finished:
         accuracy = folder.read_json("result")["test"]["accuracy"]
+        longer = "budget=..." if folder.read_recipe().get("budget") else "epochs=..."
         raise RunFolderError(
             f"The run '{folder.name}' is finished ({format_percent(accuracy)} on the test set); "
             "there is nothing to go on with. To train longer, start anew with: "
-            f"traintime train '{folder.path / 'recipe.yaml'}' epochs=..."
+            f"traintime train '{folder.path / 'recipe.yaml'}' {longer}"
         )
     require_torch()
     began_at = perf_counter()

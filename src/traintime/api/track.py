@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -57,8 +58,14 @@ def track(
         )
     if steps_per_epoch is not None and steps_per_epoch < 1:
         raise InputError(f"An epoch has at least 1 step, not steps_per_epoch={steps_per_epoch}")
+    if epochs - first_epoch > 1 and iter(loader) is loader:
+        raise InputError(
+            f"{epochs - first_epoch} epochs were asked for, and a {type(loader).__name__} can be "
+            "gone over once. Give track() a list or a DataLoader, or epochs=1"
+        )
     if steps_per_epoch is None and isinstance(loader, Sized):
-        steps_per_epoch = len(loader) or None
+        with suppress(TypeError):  # a DataLoader of an iterable data set has no length after all
+            steps_per_epoch = len(loader) or None
     goal = parse_target(target) if target else None
     watched = Watched(goal.metric, goal.value) if goal else None
     return Tracker(loader, LoopClock(epochs, steps_per_epoch, first_epoch, watched), show=show)
@@ -111,6 +118,11 @@ class Tracker(Generic[Batch]):
                     f"The clock knows accuracy (the larger, the better) and loss (the smaller), "
                     f"and not '{name}'. Write for example log(loss=...)"
                 )
+            if name == "accuracy" and not 0 <= value <= 1:
+                raise InputError(
+                    f"Accuracy is a share between 0 and 1, not {value:g}. Write for example "
+                    f"log(accuracy={value / 100 if value > 1 else 0.9:g})"
+                )
             if self.clock.watched is None:
                 self.clock.watched = Watched("accuracy" if name == "accuracy" else "loss")
             if name == self.clock.watched.metric:
@@ -161,7 +173,9 @@ class Tracker(Generic[Batch]):
         console = Console(stderr=True, highlight=False)
         if not console.is_terminal:
             return nullcontext()
-        self._live = Live(console=console, auto_refresh=False)
+        # What the loop prints belongs to where its output goes, which need not be this terminal.
+        redirects = sys.stdout.isatty()
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=redirects)
         return self._live
 
     def _draw(self, now: float, *, last: bool = False) -> None:

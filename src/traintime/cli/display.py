@@ -84,20 +84,29 @@ class Display(Listener):
 
 
 class EpochLines:
-    """Says which epochs are worth a line: all of a few, of many one in a while and the last."""
+    """Prints a line for each epoch: for all of a few, of many for one in a while and the last."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._epochs = recipe.epochs
+    def __init__(self, console: Console, recipe: Recipe, *, marks_best: bool) -> None:
+        self._console, self._recipe = console, recipe
+        self._marks_best = marks_best
+        self._best_accuracy = -1.0
         self._printed_at = -PLAIN_EVERY_S
+        self._held: Text | None = None
 
-    def is_due(self, record: EpochRecord) -> bool:
-        """Return whether an epoch gets a line."""
-        is_last = record.epoch == self._epochs
+    def add(self, record: EpochRecord) -> None:
+        """Print an epoch's line, or hold it back."""
+        best = self._marks_best and record.validation_accuracy > self._best_accuracy
+        self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
+        self._held = terminal.epoch_line(self._recipe, record, best)
         late = monotonic() - self._printed_at >= PLAIN_EVERY_S
-        if self._epochs > MOST_EPOCH_LINES and not (late or is_last):
-            return False
-        self._printed_at = monotonic()
-        return True
+        if self._recipe.epochs <= MOST_EPOCH_LINES or late:
+            self.finish()
+
+    def finish(self) -> None:
+        """Print the line that was held back, if there is one."""
+        if self._held:
+            self._console.print(self._held)
+            self._held, self._printed_at = None, monotonic()
 
 
 class LiveProgress(Observer):
@@ -108,8 +117,7 @@ class LiveProgress(Observer):
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._total_steps = 1
         self._step: StepRecord | None = None
-        self._best_accuracy = -1.0
-        self._lines = EpochLines(recipe)
+        self._lines = EpochLines(self._live.console, recipe, marks_best=True)
 
     def on_start(self, start: Start) -> None:
         """Begin to draw."""
@@ -124,14 +132,12 @@ class LiveProgress(Observer):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Leave a line and redraw."""
-        best = record.validation_accuracy > self._best_accuracy
-        self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
-        if self._lines.is_due(record):
-            self._live.console.print(terminal.epoch_line(self._recipe, record, best))
+        self._lines.add(record)
         self._draw()
 
     def on_end(self, status: str) -> None:
         """Stop drawing."""
+        self._lines.finish()
         self.stop()
 
     def stop(self) -> None:
@@ -152,7 +158,7 @@ class PlainProgress(Observer):
         self._console, self._recipe, self._clock = console, recipe, clock
         self._total_steps = 1
         self._printed_at = monotonic()
-        self._lines = EpochLines(recipe)
+        self._lines = EpochLines(console, recipe, marks_best=False)
 
     def on_start(self, start: Start) -> None:
         """Note the length of the run."""
@@ -169,6 +175,8 @@ class PlainProgress(Observer):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print a line, unless there are too many."""
-        if not self._lines.is_due(record):
-            return
-        self._console.print(terminal.epoch_line(self._recipe, record, best=False))
+        self._lines.add(record)
+
+    def on_end(self, status: str) -> None:
+        """Print the last epoch's line."""
+        self._lines.finish()

@@ -78,13 +78,15 @@ class Clock(Observer):
         self.eta = Eta(0.0, forecast.total_s, forecast.time_to_target_s, forecast.chance_of_target)
         self.metric: Metric = recipe.goal.metric if recipe.goal else recipe.monitor
         self.outlook: Outlook | None = None
-        self._thread = thread
+        # A run that the outlook may end does not depend on when a thread is done.
+        self._thread = None if recipe.min_chance else thread
         self._looking: Future[tuple[Outlook, float]] | None = None
         self._looked_s = 0.0
         self._curve: Curve | None = expected_curve(recipe, self.metric)
         self._steps = Speed(forecast.step_time_s)
         self._validations = Speed(forecast.stages_s["validate"].scaled(1 / recipe.epochs))
         self._seen: list[float] = []
+        self._margin = 0.0
         self._done = 0.0
         self._validated = 0
         self._last: tuple[float, float] | None = None
@@ -98,6 +100,8 @@ class Clock(Observer):
         self._done = start.first_step / start.steps_per_epoch
         self._validated = start.first_epoch
         self._update(start.elapsed_s)
+        if self._seen:
+            self._look_ahead()
 
     def on_steps(self, record: StepRecord) -> None:
         """Learn from a window of steps."""
@@ -122,8 +126,9 @@ class Clock(Observer):
 
     def recall(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Take up the validations of earlier processes on this run, from their epoch records."""
-        self._seen = [float(record[f"validation_{self.metric}"]) for record in epochs]
-        self._look_ahead()
+        for record in epochs:
+            self._seen.append(float(record[f"validation_{self.metric}"]))
+            self._margin = float(record.get("margin", 0.0))  # earlier versions knew of none
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Learn from a validation."""
@@ -134,7 +139,8 @@ class Clock(Observer):
         self._validated = record.epoch
         accuracy, loss = record.validation_accuracy, record.validation_loss
         self._seen.append(accuracy if self.metric == "accuracy" else loss)
-        if self._looked_s <= OUTLOOK_SHARE * record.elapsed_s:
+        self._margin = record.margin
+        if self.recipe.min_chance or self._looked_s <= OUTLOOK_SHARE * record.elapsed_s:
             self._look_ahead()
         self._update(record.elapsed_s)
 
@@ -173,7 +179,8 @@ class Clock(Observer):
         from traintime.clock.outlook import look_ahead  # imports numpy
 
         began = perf_counter()
-        outlook = look_ahead(Watched.by(self.recipe, self.metric), seen, last_epoch, curve)
+        watched = Watched.by(self.recipe, self.metric, self._margin)
+        outlook = look_ahead(watched, seen, last_epoch, curve)
         return outlook, perf_counter() - began
 
     def _take_outlook(self) -> None:
@@ -185,7 +192,7 @@ class Clock(Observer):
 
     def _has_arrived(self) -> bool:
         goal = self.recipe.goal
-        return bool(goal and self._seen and goal.is_reached_by(self._seen[-1]))
+        return bool(goal and self._seen and goal.beyond(self._margin).is_reached_by(self._seen[-1]))
 
     def _last_epoch(self) -> float:
         """Return the epochs after which the run ends if nothing ends it before."""
@@ -235,13 +242,13 @@ class Clock(Observer):
             return
         ends = [self._end_of(n, elapsed_s, evaluate_s).capped(latest_s) for n in epochs]
         ends[-1] = end
-        finish_s = mixture(list(zip(endings, ends, strict=True)))
+        finish_s = mixture(list(zip(endings, ends, strict=True))).capped(latest_s)
         target_s, chance = None, None
         if arrivals is not None:
             chance = min(1.0, sum(arrivals))
             times = [self._end_of(n, elapsed_s, 0.0).capped(latest_s) for n in epochs]
             if chance > 0.01:
-                target_s = mixture(list(zip(arrivals, times, strict=True)))
+                target_s = mixture(list(zip(arrivals, times, strict=True))).capped(latest_s)
         final = self.outlook.final if self.outlook else None
         self.eta = Eta(elapsed_s, finish_s, target_s, chance, final)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from traintime.clock.eta import Eta
 from traintime.clock.speed import Speed
 from traintime.clock.watched import Watched
 from traintime.forecast.forecast import mixture
+from traintime.recipe.recipe import Target
 from traintime.units import Interval
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class LoopClock:
         self.elapsed_s = 0.0
         self._steps, self._boundaries = Speed(), Speed()
         self._is_warm = False
-        self._seen: list[float] = []
+        self._seen: list[tuple[float, float]] = []
         self._value: float | None = None
 
     @property
@@ -76,7 +78,7 @@ class LoopClock:
         self.steps_per_epoch = self.step
         self.epoch, self.step = self.epoch + 1, 0
         if self._value is not None:
-            self._seen.append(self._value)
+            self._seen.append((float(self.epoch), self._value))
             self._value = None
             self._look_ahead()
 
@@ -87,18 +89,21 @@ class LoopClock:
     @property
     def has_arrived(self) -> bool:
         """Whether the newest value of the metric is as good as the target."""
-        values = [*self._seen[-1:], *([] if self._value is None else [self._value])]
+        values = [value for _, value in self._seen[-1:]]
+        values += [] if self._value is None else [self._value]
         watched = self.watched
         if watched is None or watched.target is None or not values:
             return False
-        sign = 1 if watched.metric == "accuracy" else -1
-        return sign * values[-1] >= sign * watched.target
+        return Target(watched.metric, watched.target).is_reached_by(values[-1])
 
     def _look_ahead(self) -> None:
-        if self.watched and len(self._seen) >= LEAST_SEEN and self.epoch < self.epochs:
-            from traintime.clock.outlook import look_ahead  # imports numpy
+        if self.watched is None or len(self._seen) < LEAST_SEEN or self.epoch >= self.epochs:
+            return
+        epochs, values = zip(*self._seen, strict=True)
+        with suppress(Exception):  # a clock that fails, or has no numpy, must not end a loop
+            from traintime.clock.outlook import look_ahead
 
-            self.outlook = look_ahead(self.watched, self._seen, float(self.epochs))
+            self.outlook = look_ahead(self.watched, values, float(self.epochs), epochs=epochs)
 
     def eta(self, waiting_s: float = 0.0) -> Eta | None:
         """Return what is known of the end, or None before a step tells anything.

@@ -44,22 +44,28 @@ class Outlook:
 
 
 def look_ahead(
-    watched: Watched, seen: Sequence[float], last_epoch: float, curve: Curve | None = None
+    watched: Watched,
+    seen: Sequence[float],
+    last_epoch: float,
+    curve: Curve | None = None,
+    epochs: Sequence[float] = (),
 ) -> Outlook:
     """Return how a run is likely to go on.
 
     Args:
         watched: Of the validations.
-        seen: Validations so far, one an epoch.
+        seen: Validations so far.
         last_epoch: Where the run ends if nothing ends it before; a part of an epoch counts.
         curve: What earlier runs of such a recipe did over their epochs.
+        epochs: Done at each validation; one, two, three and so on if they are not given.
     """
-    done = len(seen)
+    at = epochs or range(1, len(seen) + 1)
+    done = at[-1] if seen else 0
     last = max(last_epoch, done + 1e-3)
-    whole = [float(n) for n in range(done + 1, math.floor(last) + 1)]
+    whole = [float(n) for n in range(math.floor(done) + 1, math.floor(last) + 1)]
     ahead = _thinned(whole if whole and last - whole[-1] < 1e-6 else [*whole, last])
     prediction = forecaster().predict(
-        range(1, done + 1),
+        at,
         seen,
         ahead,
         ACCURACY if watched.metric == "accuracy" else LOSS,
@@ -71,7 +77,7 @@ def look_ahead(
     return Outlook(
         epochs=tuple(ahead),
         arrivals=arrivals,
-        endings=tuple(_endings(watched, seen, prediction)),
+        endings=tuple(_endings(watched, at, seen, prediction)),
         chance_to_improve=float(np.mean(prediction.log_errors.min(axis=1) < prediction.best)),
         final=prediction.final(),
     )
@@ -93,7 +99,7 @@ def _expected(curve: Curve | None, last: float) -> Expected | None:
 
 
 def _endings(
-    watched: Watched, seen: Sequence[float], prediction: CurvePrediction
+    watched: Watched, at: Sequence[float], seen: Sequence[float], prediction: CurvePrediction
 ) -> Sequence[float]:
     """Return the share of futures that end at each validation."""
     errors, positions = prediction.log_errors, prediction.positions
@@ -104,7 +110,7 @@ def _endings(
         ends = np.where(reached.any(axis=1), reached.argmax(axis=1), ends)
     if watched.patience and seen:
         past = prediction.scale.log_error(seen)
-        best_at = float(np.argmin(past)) + 1
+        best_at = float(at[int(np.argmin(past))])
         bests = np.minimum.accumulate(np.hstack([np.full((len(errors), 1), past.min()), errors]), 1)
         improves = errors < bests[:, :-1]
         since = np.maximum.accumulate(np.where(improves, positions, best_at), axis=1)

@@ -27,12 +27,12 @@ class Watched:
     rate: Callable[[float], float] | None = None
 
     @classmethod
-    def by(cls, recipe: Recipe, metric: Metric) -> Watched:
-        """Return what a recipe watches of a metric."""
+    def by(cls, recipe: Recipe, metric: Metric, margin: float = 0.0) -> Watched:
+        """Return what a recipe watches of a metric, which has to pass its target by a margin."""
         per_epoch = 1_000  # steps, of which a schedule needs enough to be smooth
         return cls(
             metric,
-            recipe.goal.value if recipe.goal else None,
+            recipe.goal.beyond(margin).value if recipe.goal else None,
             recipe.patience if recipe.monitor == metric else 0,
             lambda share: (
                 learning_rate(recipe, share * recipe.epochs * per_epoch, per_epoch) / recipe.lr

@@ -23,7 +23,8 @@ def after_steps(
 ) -> DeviceForecast:
     """Return the forecast of a job of which some steps were taken.
 
-    All of its times are scaled as the step's is; what limits it stays.
+    All of its times are scaled as the step's is; what limits it stays. The largest batch that fits
+    is not known any more where memory was seen.
 
     Args:
         forecast: By the law.
@@ -65,6 +66,7 @@ def after_steps(
         peak_memory_bytes=peak,
         memory_by_part=parts,
         chance_it_fits=chance,
+        largest_batch_size=None if tensor_bytes else forecast.largest_batch_size,
     )
 
 

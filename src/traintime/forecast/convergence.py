@@ -108,26 +108,6 @@ def expected_curve(recipe: Recipe, metric: str) -> Curve | None:
     return None
 
 
-def extrapolated_curve(seen: Sequence[float], metric: str, epochs: int) -> Curve | None:
-    """Return a curve through the epochs seen so far, where no earlier run tells.
-
-    The error is taken as a power of the number of epochs (Hestness et al. 2017 find this over data
-    and training length alike), fitted by least squares on the logarithms; the further ahead, the
-    wider. None with fewer than two epochs.
-    """
-    if len(seen) < 2:
-        return None
-    xs = [math.log(epoch) for epoch in range(1, len(seen) + 1)]
-    ys = [log_error(metric, value) for value in seen]
-    x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
-    slope = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
-    slope /= sum((x - x_mean) ** 2 for x in xs)
-    means = [y_mean + slope * (math.log(epoch) - x_mean) for epoch in range(1, epochs + 1)]
-    ahead = [max(0.0, math.log(epoch / len(seen))) for epoch in range(1, epochs + 1)]
-    sigmas = [0.1 + 0.4 * distance for distance in ahead]
-    return Curve(tuple(means), tuple(sigmas), f"the first {len(seen)} epochs of this run")
-
-
 def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
     key = "validation_accuracy" if metric == "accuracy" else "validation_loss"
     runs = [[log_error(metric, v) for v in run[key]] for run in measured["runs"]]

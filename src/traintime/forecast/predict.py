@@ -20,6 +20,7 @@ from traintime.forecast.time_budget import budget_line, fitting_epochs, with_all
 from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
+from traintime.recipe.recipe import Target
 from traintime.units import Interval, format_duration, format_percent
 from traintime.workload.count import count_operations
 from traintime.workload.op_graph import Workload
@@ -177,12 +178,13 @@ def forecast_job(
     if ends_by_time:
         stages = with_all_time_used(stages, budget_s)
     curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
-    arrivals = curve.arrivals(recipe.goal) if curve and recipe.goal else None
+    goal = _goal(recipe, workload.validation_samples)
+    arrivals = curve.arrivals(goal) if curve and goal else None
     shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
     ends = [_finish(stages, share, step.sigma, sigma).capped(budget_s) for share in shares]
     if ends_by_time:
         unused_s = stages["validate"].median / recipe.epochs + step.high
-        ends[-1] = Interval(budget_s, max(0.0, budget_s - unused_s), budget_s)
+        ends[-1] = Interval(budget_s, max(budget_s / 2, budget_s - unused_s), budget_s)
     chance = sum(arrivals) if arrivals is not None else None
     memory = predict_memory(
         workload, plan.execution, recipe.accumulate, bool(recipe.ema) + bool(recipe.patience)
@@ -195,7 +197,7 @@ def forecast_job(
         ),
         execution=plan.execution,
         picks=plan.picks,
-        total_s=_total(ends, arrivals),
+        total_s=_total(ends, arrivals).capped(budget_s),
         time_to_target_s=_time_to_target(ends, arrivals, stages["evaluate"].median),
         chance_of_target=chance,
         time_to_end_s=ends[-1],
@@ -209,6 +211,26 @@ def forecast_job(
         epochs=recipe.epochs,
         correction=correction,
     )
+
+
+def _goal(recipe: Recipe, validation_samples: int) -> Target | None:
+    """Return what validations have to reach, for the target to hold with the confidence asked for.
+
+    Raises:
+        InputError: Not even a validation without mistakes would do.
+    """
+    goal = recipe.goal
+    if goal is None or goal.metric != "accuracy":
+        return goal  # what a loss varies by is not known before
+    deviation = math.sqrt(goal.value * (1 - goal.value) / max(1, validation_samples))
+    best = goal.beyond(recipe.margin(deviation))
+    if best.value > 1:
+        raise InputError(
+            f"Not even {validation_samples:,} validation samples without a mistake would tell with "
+            f"confidence={recipe.confidence:g} that {goal} holds. Type a lower confidence, a lower "
+            "target, or a larger share for validation="
+        )
+    return best
 
 
 def _fitted(

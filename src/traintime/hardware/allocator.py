@@ -7,7 +7,6 @@ what keeping them brings. Other C libraries are left alone.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import platform
 from pathlib import Path
@@ -31,16 +30,20 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_TRIM_THRESHOLD, LARGEST))
 
 
-def start_peak_anew() -> None:
-    """Let the process's peak memory be that of what comes now, where Linux can do that.
+def start_peak_anew() -> bool:
+    """Let the process's peak memory be that of what comes now; say whether that was possible.
 
-    What ran before, such as measuring the machine, would otherwise count as the run's.
+    What ran before, such as measuring the machine, would otherwise count as the run's. Only Linux
+    can do that.
     """
     if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
     # https://www.kernel.org/doc/html/latest/filesystems/proc.html: 5 resets the peak resident size.
-    with contextlib.suppress(OSError):
+    try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def resident_bytes() -> int:

@@ -44,7 +44,7 @@ class Budget:
         if self.until is not None:
             return self.until.isoformat(timespec="seconds")
         assert self.seconds is not None
-        return f"{self.seconds:g}s"
+        return f"{self.seconds:.15g}s"
 
     def in_words(self) -> str:
         """Return it for people: 'in 10 m 00 s', 'by 17:30', 'by 2026-11-21 17:30'."""
@@ -66,10 +66,11 @@ def parse_budget(text: str, now: datetime | None = None) -> Budget:
         InputError: It says something else, or nothing is left of it.
     """
     now = now or datetime.now().astimezone()
-    plain = text.strip().casefold().replace(" ", "")
+    plain = text.strip().casefold()
     until = _moment(plain, now)
     if until is not None:
         return Budget(until=until)
+    plain = plain.replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)([dhms])", plain)
     if not parts or "".join(number + unit for number, unit in parts) != plain:
         if re.fullmatch(r"[\d.]+", plain):
@@ -102,12 +103,18 @@ def refuse_past(budget: Budget, now: datetime | None = None) -> None:
     )
 
 
+def _local(moment: datetime, now: datetime) -> datetime:
+    """Return a moment by the clocks here, which may change till then; other zones stay."""
+    is_here = now.utcoffset() == now.astimezone().utcoffset()
+    return moment.replace(tzinfo=None).astimezone() if is_here else moment
+
+
 def _moment(text: str, now: datetime) -> datetime | None:
     clock = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text)
     try:
         if clock:
             hour, minute, second = (int(part or 0) for part in clock.groups())
-            return now.replace(hour=hour, minute=minute, second=second, microsecond=0)
+            return _local(now.replace(hour=hour, minute=minute, second=second, microsecond=0), now)
         if re.match(r"\d{4}-\d{2}-\d{2}", text):
             return datetime.fromisoformat(text.upper()).astimezone()
     except ValueError as error:

@@ -41,16 +41,10 @@ class Target:
         """Say whether a measured value is as good as the target."""
         return value >= self.value if self.metric == "accuracy" else value <= self.value
 
-    def holds(self, value: float, deviation: float, confidence: float) -> bool:
-        """Say whether the quality behind a measured value is as good as the target.
-
-        Args:
-            value: As measured on a sample.
-            deviation: Standard deviation of the value, for such a sample.
-            confidence: Probability with which it has to be.
-        """
-        margin = NormalDist().inv_cdf(confidence) * deviation
-        return self.is_reached_by(value - margin if self.metric == "accuracy" else value + margin)
+    def beyond(self, margin: float) -> Target:
+        """Return the target that is reached by values better than this one's by a margin."""
+        sign = 1 if self.metric == "accuracy" else -1
+        return Target(self.metric, self.value + sign * margin)
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.value:g}"
@@ -306,6 +300,14 @@ class Recipe(BaseModel):
     def goal(self) -> Target | None:
         """The target as a metric and a value, or None if the run just lasts its epochs."""
         return parse_target(self.target) if self.target else None
+
+    def margin(self, deviation: float) -> float:
+        """Return by how much a value has to be better than the target, so that the target holds.
+
+        Args:
+            deviation: Standard deviation of the value, since it is measured on a sample.
+        """
+        return NormalDist().inv_cdf(self.confidence) * deviation
 
     @property
     def time_budget(self) -> Budget | None:

@@ -148,12 +148,19 @@ class Loop:
             self._losses.append(self._step(position))
             progress.step += 1
             progress.position = position + 1
-            self.pace.advance(progress)
+            self._advance()
             if self.pace.is_time_over(progress):
                 break
             if perf_counter() >= self._window_end or self.stop.signal_number:
                 self._between_windows()
         self._close_window()
+
+    def _advance(self) -> None:
+        """Move along the schedule; a GPU is waited for only when the time is nearly over."""
+        self.pace.advance(self.progress)
+        if self._device_type == "cuda" and self.pace.is_near_end(self.progress):
+            torch.cuda.synchronize(self.job.execution.device)
+            self.pace.settle(self.progress, 1)
 
     def _step(self, position: int) -> Tensor:
         recipe, parameters = self.recipe, self.parameters
@@ -225,6 +232,8 @@ class Loop:
             for name, tensor in self._judged().items():
                 self.best[name].copy_(tensor)
         progress.decide_end(self.recipe, validation, is_over=self.pace.is_over(progress))
+        goal = self.recipe.goal
+        margin = self.recipe.margin(validation.deviation(goal.metric)) if goal else 0.0
         samples_per_s = self._samples_seen() / max(progress.seconds["train"], 1e-9)
         self._tell(
             "on_epoch",
@@ -236,6 +245,7 @@ class Loop:
                 validation.accuracy,
                 samples_per_s,
                 progress.elapsed_s,
+                margin,
             ),
         )
         if progress.status == "running":
@@ -300,6 +310,7 @@ class Loop:
         if not self._losses:
             return
         losses = [float(loss) for loss in torch.stack(self._losses).tolist()]  # waits for a GPU
+        self.pace.settle(self.progress, len(losses))
         seconds = perf_counter() - self._window_began
         self._losses.clear()
         self._refuse_infinite(losses)

@@ -38,6 +38,9 @@ class Pace:
     def advance(self, progress: Progress) -> None:
         """Note that a step was taken."""
 
+    def settle(self, progress: Progress, steps: int) -> None:
+        """Note that the device has done the steps that it was given last, so many of them."""
+
     def learn_step_time(self, seconds: float) -> None:
         """Note what a step takes now."""
 
@@ -46,6 +49,10 @@ class Pace:
 
     def is_time_over(self, progress: Progress) -> bool:
         """Say whether not even one more step is to be taken."""
+        return False
+
+    def is_near_end(self, progress: Progress) -> bool:
+        """Say whether the time is so short that a device must not run behind."""
         return False
 
     def is_over(self, progress: Progress) -> bool:
@@ -100,6 +107,10 @@ class DeadlinePace(Pace):
 
     NEWEST = 0.2
     """Weight of the newest window in what a step takes, so that a change of speed is followed."""
+    LONGEST = 5.0
+    """Usual steps that one counts as at most: compiling or a pause is none of the schedule."""
+    NEAR_S = 0.5
+    """Before the end of the time, a device that runs behind is waited for after each step."""
 
     def __init__(
         self,
@@ -116,6 +127,7 @@ class DeadlinePace(Pace):
         self._step_s, self._validate_s = expected.step_s, expected.validate_s
         self._finish_s = expected.test_s + expected.save_s
         self._stepped_at = clock()
+        self._was_over = False
 
     def position(self, progress: Progress) -> float:
         """Return the step of the schedule that comes next, were it in steps."""
@@ -127,12 +139,23 @@ class DeadlinePace(Pace):
 
     def advance(self, progress: Progress) -> None:
         """Move along the schedule by what the step took of the time for steps."""
-        ended = self._clock()
-        taken_s, self._stepped_at = ended - self._stepped_at, ended
-        left_s = self.left_for_steps_s(progress)
-        of_time = taken_s / (taken_s + left_s) if taken_s > 0 else 0.0
         of_steps = 1 / max(1, self.epochs * self.steps_per_epoch - progress.step + 1)
-        progress.schedule_share += (1 - progress.schedule_share) * max(of_time, of_steps)
+        self._move(progress, max(self._share_taken(progress), of_steps))
+
+    def settle(self, progress: Progress, steps: int) -> None:
+        """Move along by what was waited for a device that runs behind."""
+        self._move(progress, self._share_taken(progress, steps))
+
+    def _share_taken(self, progress: Progress, steps: int = 1) -> float:
+        """Return the share of the time left for steps that has passed since this was last asked."""
+        ended = self._clock()
+        taken_s = min(ended - self._stepped_at, self.LONGEST * steps * self._step_s)
+        self._stepped_at = ended
+        return taken_s / (taken_s + self.left_for_steps_s(progress)) if taken_s > 0 else 0.0
+
+    @staticmethod
+    def _move(progress: Progress, share: float) -> None:
+        progress.schedule_share += (1 - progress.schedule_share) * share
 
     def learn_step_time(self, seconds: float) -> None:
         """Follow what a step takes."""
@@ -164,8 +187,17 @@ class DeadlinePace(Pace):
 
     def is_time_over(self, progress: Progress) -> bool:
         """Say whether another step would come too late."""
-        return self.left_for_steps_s(progress) < self._step_s
+        self._was_over = self.left_for_steps_s(progress) < self._step_s
+        return self._was_over
+
+    def is_near_end(self, progress: Progress) -> bool:
+        """Say whether the time is so short that a device must not run behind."""
+        return self.left_for_steps_s(progress) < self.NEAR_S
 
     def is_over(self, progress: Progress) -> bool:
-        """Say whether no step comes before the deadline any more, or all epochs are done."""
-        return super().is_over(progress) or self.is_time_over(progress)
+        """Say whether no step comes before the deadline any more, or all epochs are done.
+
+        A time that was over stays so, even if the validation was quicker than expected: the rate
+        has come to its end.
+        """
+        return super().is_over(progress) or self._was_over or self.is_time_over(progress)

@@ -59,6 +59,17 @@ class PilotJob:
     channels_last: bool
     compiled: bool
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether a GPU takes the steps."""
+        return self.device.startswith("cuda")
+
+    @property
+    def half(self) -> torch.dtype:
+        """The type of 16 bits that the device computes in, and does not only emulate."""
+        emulated = self.is_cuda and torch.cuda.get_device_capability(self.device)[0] < 8
+        return torch.float16 if emulated else torch.bfloat16
+
 
 @dataclass(frozen=True)
 class Pilot:
@@ -100,18 +111,23 @@ def run_pilot(
         InputError: A step failed; what torch said stands in it.
     """
     keep_freed_memory()
-    is_cuda = job.device.startswith("cuda")
-    if is_cuda:
-        torch.cuda.reset_peak_memory_stats(job.device)
-    start_peak_anew()
-    before = resident_bytes()
-    with _explained(job), silent(), torch.random.fork_rng(devices=[]), _matmul_precision(job):
+    devices = [job.device] if job.is_cuda else []
+    held = _start_memory(job)
+    with _explained(job), silent(), torch.random.fork_rng(devices), _matmul_precision(job):
         step = _make_step(module, inputs, loss, job)
         times = tuple(_timed(step, num_steps, job.device))
-    if is_cuda:
-        return Pilot(times, float(torch.cuda.max_memory_reserved(job.device)))
-    peak = peak_resident_bytes()
-    return Pilot(times, float(peak - before) if peak else None)
+    peak = torch.cuda.max_memory_reserved(job.device) if job.is_cuda else peak_resident_bytes()
+    return Pilot(times, None if held is None or peak is None else float(peak - held))
+
+
+def _start_memory(job: PilotJob) -> int | None:
+    """Return the bytes that are held before the steps; None if their peak cannot be told."""
+    if job.is_cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(job.device)
+        return torch.cuda.memory_reserved(job.device)
+    can_tell = start_peak_anew()
+    return resident_bytes() if can_tell else None
 
 
 def _timed(step: Callable[[], None], num_steps: int, device: str) -> Iterator[float]:
@@ -130,14 +146,16 @@ def _timed(step: Callable[[], None], num_steps: int, device: str) -> Iterator[fl
 
 def _make_step(module: nn.Module, inputs: Inputs, loss: Loss, job: PilotJob) -> Callable[[], None]:
     device = torch.device(job.device)
-    trained = _on_device(module, job).train()
+    trained = _on_device(module, job)
+    if not trained.training:  # else parts of it may be frozen on purpose
+        trained.train()
     args, kwargs = cast("Inputs", tree_map(lambda value: _drawn(value, job), inputs))
     optimizers = _make_optimizers(job.optimizer, list(trained.parameters()))
     forward = cast("Callable[..., Any]", torch.compile(trained) if job.compiled else trained)
 
     def step() -> None:
         for _ in range(job.accumulate):
-            with torch.autocast(device.type, torch.bfloat16, enabled=job.precision == "amp"):
+            with torch.autocast(device.type, job.half, enabled=job.precision == "amp"):
                 scalar = loss(forward(*args, **kwargs))
             torch.autograd.backward(scalar / job.accumulate)
         for optimizer in optimizers:
@@ -152,12 +170,25 @@ def _on_device(module: nn.Module, job: PilotJob) -> nn.Module:
     copied = copy.deepcopy(module)
     tensors = [*copied.parameters(), *copied.buffers()]
     if any(tensor.is_meta for tensor in tensors):
-        copied = copied.to_empty(device=job.device)
-        _fill(copied)
+        copied = _materialised(copied, job.device)
     copied = copied.to(job.device)
     if job.channels_last:
         copied = copied.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return copied.to(torch.bfloat16) if job.precision == "half" else copied
+    return copied.to(job.half) if job.precision == "half" else copied
+
+
+def _materialised(module: nn.Module, device: str) -> nn.Module:
+    """Give memory and values to a module on "meta"; parameters that are one stay one."""
+    shared: dict[int, list[tuple[nn.Module, str]]] = {}
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
+            shared.setdefault(id(parameter), []).append((part, name))
+    module = module.to_empty(device=device)
+    for (owner, first), *others in shared.values():
+        for part, name in others:
+            setattr(part, name, getattr(owner, first))
+    _fill(module)
+    return module
 
 
 def _fill(module: nn.Module) -> None:
@@ -181,7 +212,7 @@ def _drawn(value: Any, job: PilotJob) -> Any:
     value = value.detach()
     if value.is_floating_point():
         value = torch.randn_like(value) if not value.any() else value
-        value = value.to(torch.bfloat16) if job.precision == "half" else value
+        value = value.to(job.half) if job.precision == "half" else value
         if job.channels_last and value.ndim == 4:
             value = value.contiguous(memory_format=torch.channels_last)
     return value.to(job.device)
@@ -205,12 +236,14 @@ def _make_optimizers(name: str, parameters: list[nn.Parameter]) -> list[torch.op
 
 @contextlib.contextmanager
 def _matmul_precision(job: PilotJob) -> Generator[None]:
-    before = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if job.precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 @contextlib.contextmanager

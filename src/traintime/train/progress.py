@@ -72,8 +72,8 @@ class Progress:
         goal = recipe.goal
         if goal and goal.metric == "loss":
             value = validation.loss
-        metric = goal.metric if goal else "accuracy"
-        if goal and goal.holds(value, validation.deviation(metric), recipe.confidence):
+        margin = recipe.margin(validation.deviation(goal.metric)) if goal else 0.0
+        if goal and goal.beyond(margin).is_reached_by(value):
             self.time_to_target_s = self.elapsed_s
             self.status = "target reached"
         elif recipe.patience and self.stale_epochs >= recipe.patience:

@@ -54,7 +54,18 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The end of an epoch, after its validation; samples_per_s is the mean since the beginning."""
+    """The end of an epoch, after its validation.
+
+    Args:
+        epoch: Epochs done; the last one may be a part.
+        step: Steps taken.
+        train_loss: Mean over the epoch.
+        validation_loss: Mean.
+        validation_accuracy: Share that is right.
+        samples_per_s: In training, mean since the beginning.
+        elapsed_s: Seconds since the run began.
+        margin: By how much a value has to be better than the target, for the confidence asked for.
+    """
 
     epoch: int
     step: int
@@ -63,6 +74,7 @@ class EpochRecord:
     validation_accuracy: float
     samples_per_s: float
     elapsed_s: float
+    margin: float = 0.0
 
 
 class Observer:

@@ -73,6 +73,8 @@ class RunFiles:
         stages = {k: interval(v) for k, v in section(self.forecast, "stages_s").items()}
         asked, done = self.forecast.get("epochs"), self.result.get("epochs")
         share = done / asked if asked and done and self.went_to_plan else 1.0
+        if self.recipe.get("budget") and self.result.get("status") == "finished":
+            share = 1.0  # all of the time was used, for however many epochs
         return {
             key: expected.scaled(share) if key in ("train", "validate") else expected
             for key, expected in stages.items()
