@@ -56,6 +56,7 @@ from curve_fit import (
 )
 from recorded_curves import RecordedRun, recorded_runs
 
+HERE = "recorded here"
 LEVEL = 0.8
 UNLIKELY, MOST_UNLIKELY = 0.5, 0.2
 OURS, GUESS = "traintime", "three quarters of the plan"
@@ -302,7 +303,8 @@ def main() -> None:
     given = _arguments()
     runs = recorded_runs(given.measured, given.recorded)
     sources = sorted({run.source for run in runs})
-    constants = {source: fit(without(runs, source)) for source in sources}
+    # As in curve_fit.py, runs recorded here give shapes and judge no constants.
+    constants = {source: fit(without(runs, source, HERE)) for source in sources}
     strict = _replayed(
         (of(runs, source), without(runs, source), constants[source]) for source in sources
     )

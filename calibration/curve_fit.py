@@ -2,9 +2,11 @@
 
     python calibration/curve_fit.py MEASURED            # folder of the public tables
 
-A shape is a recorded curve smoothed over its plan. The constants are chosen from a few candidates,
-one after the other, by replays in which no run is extrapolated with a shape of its own source.
-Running again gives the same file.
+A shape is a recorded curve smoothed over its plan; those of the runs that
+`benchmarks/record_runs.py` recorded are among them. The constants are chosen from a few candidates,
+one after the other, by replays of the public tables in which no run is extrapolated with a shape of
+its own source: the runs recorded here are short ones, and with them as judges the drift became so
+large that a plateau was hopeful. Running again gives the same file.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from recorded_curves import RecordedRun, recorded_runs
 
-OUT = Path(__file__).parent.parent / "src" / "traintime" / "clock" / "curve_shapes.json"
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "src" / "traintime" / "clock" / "curve_shapes.json"
+RECORDED = ROOT / "benchmarks" / "results" / "recorded_runs.json.gz"
 PROGRESS = np.round(np.linspace(0.1, 1.0, 40) ** 2, 5)
 SMOOTHING = 0.015
 """Deviation, in shares of the plan, of the kernel that takes the noise out of a shape."""
@@ -303,11 +307,11 @@ def main() -> None:
     """Fit to all sources and write the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("measured", type=Path, help="folder of the public tables")
-    parser.add_argument("--recorded", type=Path, help="runs recorded here, a JSON list")
+    parser.add_argument("--recorded", type=Path, default=RECORDED, help="runs recorded here")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    runs = recorded_runs(given.measured, given.recorded)
-    written = json.dumps(stored(runs, fit(runs)), separators=(",", ":"))
+    public, runs = recorded_runs(given.measured), recorded_runs(given.measured, given.recorded)
+    written = json.dumps(stored(runs, fit(public)), separators=(",", ":"))
     given.out.write_text(written.replace('{"source"', '\n{"source"') + "\n", encoding="utf-8")
     print(f"{len(runs)} runs, {len(written):,} bytes: {given.out}")
 

@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -280,6 +281,14 @@ def forecaster() -> CurveForecaster:
     return read(json.loads(text))
 
 
+def _equal_weights(recorded: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return weights by which each source counts as much as the others, and in it each task."""
+    tasks = [(curve["source"], curve["task"]) for curve in recorded]
+    num_tasks = Counter(source for source, _ in set(tasks))
+    mean = len(set(tasks)) / len(num_tasks) if num_tasks else 1.0
+    return [mean / num_tasks[task[0]] / tasks.count(task) for task in tasks]
+
+
 def read(stored: dict[str, Any]) -> CurveForecaster:
     """Return the forecaster that a file of `calibration/curve_fit.py` describes."""
     fitted: dict[str, Any] = {
@@ -292,8 +301,7 @@ def read(stored: dict[str, Any]) -> CurveForecaster:
     classical, schedules = classical_shapes(progress)
     curves = np.vstack([[curve["log_errors"] for curve in recorded], classical])
     rates = np.vstack([[curve["rates"] or unknown for curve in recorded], schedules])
-    tasks = [curve["task"] for curve in recorded]
-    weights = [1 / tasks.count(task) for task in tasks]
+    weights = _equal_weights(recorded)
     weights += [constants.classical / len(classical)] * len(classical)
     shapes = Shapes(progress, over_fall(progress, curves), rates, np.array(weights))
     return CurveForecaster(shapes, constants)
