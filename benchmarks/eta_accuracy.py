@@ -277,8 +277,13 @@ def time_to_end(path: Path) -> list[dict[str, Any]]:
             asked = [a for a in answers if (a.share, a.disturbed) == (share, disturbed)]
             if not asked:
                 continue
+            # A bar says nothing before its first update.
             errors = {
-                name: [abs(answer.said_s[name] / answer.total_s - 1) for answer in asked]
+                name: [
+                    abs(said_s / answer.total_s - 1)
+                    for answer in asked
+                    if math.isfinite(said_s := answer.said_s[name])
+                ]
                 for name in asked[0].said_s
             }
             rows.append(
