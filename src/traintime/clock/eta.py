@@ -15,7 +15,7 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from traintime.clock.speed import Speed
+from traintime.clock.speed import Speed, end_after
 from traintime.clock.watched import Watched
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.forecast import Forecast, mixture
@@ -281,13 +281,8 @@ class Clock(Observer):
         """Return when an epoch, its validation and what follows will be done."""
         steps = max(0.0, epoch - self._done) * self.forecast.steps_per_epoch
         validations = max(0, math.ceil(epoch - 1e-9) - self._validated)
-        trained, validated = self._steps.seconds(steps), self._validations.seconds(validations)
-        parts = [part for part in (trained, validated) if part and part.median > 0]
-        seconds = sum(part.median for part in parts) + afterwards_s
-        if seconds <= 0:
-            return Interval(elapsed_s, elapsed_s, elapsed_s)
-        unknown_s = math.hypot(*(part.median * part.sigma for part in parts))
-        return Interval.lognormal(seconds, unknown_s / seconds).shifted(elapsed_s)
+        parts = (self._steps.seconds(steps), self._validations.seconds(validations))
+        return end_after(elapsed_s, parts, afterwards_s)
 
 
 def remaining(interval: Interval, elapsed_s: float) -> Interval:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from traintime.clock.eta import Eta
-from traintime.clock.speed import Speed
+from traintime.clock.speed import Speed, end_after
 from traintime.clock.watched import Watched
 from traintime.forecast.forecast import mixture
 from traintime.recipe.recipe import Target
@@ -141,9 +141,4 @@ class LoopClock:
         if steps is None:
             return None
         between = self._boundaries.seconds(max(0, math.ceil(epoch) - self.epoch))
-        parts = [part for part in (steps, between) if part and part.median > 0]
-        seconds = sum(part.median for part in parts)
-        if seconds <= 0:
-            return Interval(elapsed_s, elapsed_s, elapsed_s)
-        unknown_s = math.hypot(*(part.median * part.sigma for part in parts))
-        return Interval.lognormal(seconds, unknown_s / seconds).shifted(elapsed_s)
+        return end_after(elapsed_s, (steps, between))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from traintime.units import Interval
 
@@ -110,6 +110,24 @@ class Speed:
             mean += gain * (y - mean)
             variance *= 1 - gain
         return mean, variance, walk
+
+
+def end_after(
+    elapsed_s: float, parts: Iterable[Interval | None], afterwards_s: float = 0.0
+) -> Interval:
+    """Return when what is still to come will be done, its parts being off independently.
+
+    Args:
+        elapsed_s: What has passed.
+        parts: Durations; None or nothing where there is none.
+        afterwards_s: What follows, known well enough.
+    """
+    known = [part for part in parts if part and part.median > 0]
+    seconds = sum(part.median for part in known) + afterwards_s
+    if seconds <= 0:
+        return Interval(elapsed_s, elapsed_s, elapsed_s)
+    unknown_s = math.hypot(*(part.median * part.sigma for part in known))
+    return Interval.lognormal(seconds, unknown_s / seconds).shifted(elapsed_s)
 
 
 def _variances(ys: Sequence[float]) -> tuple[float, float]:
