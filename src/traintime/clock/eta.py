@@ -36,6 +36,9 @@ OUTLOOK_SHARE = 0.02
 """The same for looking ahead along the learning curve, which another thread does."""
 LEAST_SEEN = 2
 """Validations before a run that nothing is known of is looked ahead in."""
+LEAST_SHARE, LEAST_JUDGED = 0.25, 5
+"""Share of a run and validations before a small chance ends it: earlier ones are false alarms too
+often (`benchmarks/eta_accuracy.py`)."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,8 @@ class Clock(Observer):
     def stop_reason(self) -> str:
         """Say why the run should end now, or nothing."""
         outlook, least = self.outlook, self.recipe.min_chance
-        if not least or outlook is None or len(self._seen) < LEAST_SEEN:
+        judged = len(self._seen) >= LEAST_JUDGED and self._done >= LEAST_SHARE * self._last_epoch()
+        if not least or outlook is None or not judged:
             return ""
         chance = outlook.chance if outlook.arrivals is not None else outlook.chance_to_improve
         if chance is None or chance >= least:

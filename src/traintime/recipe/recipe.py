@@ -152,8 +152,8 @@ class Recipe(BaseModel):
         Field(
             ge=0,
             lt=1,
-            description="Early stopping by forecast: the run ends when the chance of reaching the "
-            "target, or without one of improving, falls below; 0 switches it off.",
+            description="Early stopping by forecast: once a quarter is done, the run ends when the "
+            "chance of reaching the target, or else of improving, falls below; 0 switches it off.",
         ),
     ] = 0.0
     monitor: Annotated[
