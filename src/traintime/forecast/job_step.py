@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,7 +85,7 @@ class JobStep:
     def most_expensive(self) -> tuple[KernelShare, ...]:
         """Return the kernels that take most of the step."""
         seconds = [time.seconds for time in self.one.kernels]
-        largest = heapq.nlargest(SHOWN_KERNELS, range(len(seconds)), key=seconds.__getitem__)
+        largest = sorted(range(len(seconds)), key=seconds.__getitem__, reverse=True)
         times = self.micro_batches
         return tuple(
             KernelShare(
@@ -104,7 +103,9 @@ class JobStep:
                 traffic_s=times * time.traffic_s,
                 sides=sized.sides if time.kernel.sides else (),
             )
-            for time, sized in ((self.one.kernels[place], self.kernels[place]) for place in largest)
+            for time, sized in (
+                (self.one.kernels[place], self.kernels[place]) for place in largest[:SHOWN_KERNELS]
+            )
         )
 
 

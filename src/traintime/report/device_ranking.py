@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from traintime.forecast.device_forecast import DeviceForecast
@@ -77,19 +76,46 @@ def device_forecast_table(forecasts: Sequence[DeviceForecast], width: int) -> Re
         width: Characters that there are; the figures asked for least are left out of few.
     """
     columns = [column for column in COLUMNS if width >= column.from_width]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("\ndevice", overflow="fold", style="cyan")
-    for column in columns:
-        table.add_column(column.heading, justify="right", no_wrap=True)
-    table.add_column("\nevidence" if width >= WITH_EVIDENCE else "\nfrom", style="dim")
-    for forecast in fitting_first(forecasts):
-        cells = [column.write(forecast) for column in columns]
-        evidence = forecast.evidence if width >= WITH_EVIDENCE else _tier(forecast)
-        style = "" if forecast.fits else "dim"
-        table.add_row(Text(device_label(forecast)), *cells, Text(evidence), style=style)
+    last = "\nevidence" if width >= WITH_EVIDENCE else "\nfrom"
+    heads = zip(
+        *(head.split("\n") for head in ("\ndevice", *(c.heading for c in columns), last)),
+        strict=True,
+    )
+    ordered = fitting_first(forecasts)
+    rows = [
+        (
+            device_label(forecast),
+            *(column.write(forecast) for column in columns),
+            forecast.evidence if width >= WITH_EVIDENCE else _tier(forecast),
+        )
+        for forecast in ordered
+    ]
+    styles = ["" if forecast.fits else "dim" for forecast in ordered]
+    table = _aligned([*heads], rows, styles)
     title = Text(f"{forecasts[0].model} on {_count(len(forecasts), 'device')}", "bold")
     title.append(f"\n{job_title(*forecasts)}", "default not bold dim")
     return Group(title, Text(), table, Text(), Text(_legend(forecasts, width), "dim"))
+
+
+def _aligned(
+    heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], styles: Sequence[str]
+) -> Text:
+    """Return lines whose cells stand below each other, the first and the last to the left.
+
+    A table of rich's takes longer to lay out 190 lines than the forecasts take to make.
+    """
+    widths = [max(map(len, column)) for column in zip(*heads, *rows, strict=True)]
+    text = Text(no_wrap=True, overflow="fold")
+    for cells, style in [*((head, "bold") for head in heads), *zip(rows, styles, strict=True)]:
+        first, *middle, last = cells
+        right = "".join(
+            f"  {cell:>{width}}" for cell, width in zip(middle, widths[1:-1], strict=True)
+        )
+        is_head = style == "bold"
+        text.append(f"{first:<{widths[0]}}", style if is_head else f"{style} cyan".strip())
+        text.append(right, style).append(f"  {last}\n", "bold" if is_head else "dim")
+    text.right_crop(1)
+    return text
 
 
 def _tier(forecast: DeviceForecast) -> str:
