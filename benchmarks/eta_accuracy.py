@@ -14,10 +14,11 @@ kind of recipe is among the shapes. Its constants are still those of the other s
 
 No number was fitted to what is forecast here, but the form of the model was chosen with errors of
 such replays in sight: some eighty variants in twenty-one rounds. Decided last, with this table in
-sight, was that intervals are never narrowed and that targets are taken to be late ones. So the
-figures are somewhat better than they will be on sources that nobody has looked at. Targets taken
-from the run itself lie at 60 to 90 % of it, so that three quarters of the plan is a good guess
-which knows nothing; it stands beside the rest. Writes results/eta_accuracy.json.
+sight, was that intervals are never narrowed, that targets are taken to be late ones, and that the
+shapes of each source count as much as those of any other. So the figures are somewhat better than
+they will be on sources that nobody has looked at. Targets taken from the run itself lie at 60 to
+90 % of it, so that three quarters of the plan is a good guess which knows nothing; it stands beside
+the rest. Writes results/eta_accuracy.json.
 """
 
 from __future__ import annotations

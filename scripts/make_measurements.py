@@ -188,7 +188,8 @@ def _etas(result: Result) -> str:
             "Recorded runs are replayed, and asked after a share of each; `benchmarks/eta_accuracy.py`. "
             f"{_runs_in_words(result)} What is fitted, shapes and constants, comes from other sources than the one "
             "that is asked. The form of the model was chosen with the public tables' errors in sight, over some "
-            "twenty rounds; the runs recorded here came after that, so they are the test that nothing was chosen by.",
+            "twenty rounds. The runs recorded here came after that; with them in sight it was decided that every source's "
+            "shapes count as much as any other's, and the least spread of a step's time was set.",
             "**Time to the end**, error of the whole duration, median · 90th percentile, of the runs recorded here. "
             "Bars are given the whole number of steps. Disturbed runs share the processor with another program in "
             "their middle third.",
