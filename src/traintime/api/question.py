@@ -73,12 +73,14 @@ def look_up(fields: Mapping[str, Any]) -> Asked:
     question = make_question(fields)
     _check_model(question.model)
     text = _input_as_typed(question)
-    shipped = shipped_graph(question.model, "fp32")
-    return _asked(
-        question,
-        cache(lambda numerics, target: find_graph(question.model, numerics, text, target=target)),
-        None if shipped else lambda: find_subject(question.model, text),
-    )
+    if shipped_graph(question.model, "fp32"):
+        return _asked(
+            question,
+            cache(
+                lambda numerics, target: find_graph(question.model, numerics, text, target=target)
+            ),
+        )
+    return _asked_of(question, cache(lambda: find_subject(question.model, text)))
 
 
 def look_up_module(
@@ -102,13 +104,7 @@ def look_up_module(
     if "optimizer" in given:
         given["optimizer"] = _optimizer_name(given["optimizer"])
 
-    @cache
-    def graph(numerics: Numerics, target: Target) -> KernelGraph:
-        from traintime.workload.capture import graph_of
-
-        return graph_of(subject, numerics, target=target)
-
-    return _asked(make_question(given), graph, lambda: subject)
+    return _asked_of(make_question(given), lambda: subject)
 
 
 def find_devices(text: str, listener: Listener) -> tuple[DeviceCount, ...]:
@@ -153,6 +149,18 @@ def _input_as_typed(question: Question) -> str:
         return text
     library = question.model.partition(":")[0]
     return {"hf": f"{text} tokens", "timm": f"3x{text}x{text}"}.get(library, text)
+
+
+def _asked_of(question: Question, subject: Callable[[], Subject]) -> Asked:
+    """Return what a question about a model needs that is built here, once."""
+
+    @cache
+    def graph(numerics: Numerics, target: Target) -> KernelGraph:
+        from traintime.workload.capture import graph_of
+
+        return graph_of(subject(), numerics, target=target)
+
+    return _asked(question, graph, subject)
 
 
 def _asked(
