@@ -438,3 +438,18 @@ def test_no_steps_of_a_model_without_its_code():
 def test_a_budget_is_of_this_machine():
     with pytest.raises(InputError, match=r"Leave budget= out and type epochs="):
         traintime.forecast(data="cifar10", model="resnet18", budget="10m", device="a100")
+
+
+@pytest.mark.parametrize("model", ["net.py:build", "timm:resnet18", "hf:gpt2"])
+def test_without_torch_a_model_of_ones_own_names_what_to_install(model: str, tmp_path: Path):
+    (tmp_path / "net.py").write_text("def build(): ...\n")
+    script = (
+        "import sys; sys.modules['torch'] = None; import traintime\n"
+        f"traintime.forecast(model={model!r}, samples=100, device='t4')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert "MissingExtraError" in ended.stderr.splitlines()[-1]
+    assert "pip install 'traintime[train]'" in ended.stderr.splitlines()[-1]

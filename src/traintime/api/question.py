@@ -156,9 +156,10 @@ def _asked_of(question: Question, subject: Callable[[], Subject]) -> Asked:
 
     @cache
     def graph(numerics: Numerics, target: Target) -> KernelGraph:
+        found = subject()  # says what is missing, if torch is
         from traintime.workload.capture import graph_of
 
-        return graph_of(subject(), numerics, target=target)
+        return graph_of(found, numerics, target=target)
 
     return _asked(question, graph, subject)
 
