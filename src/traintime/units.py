@@ -64,6 +64,11 @@ class Interval:
         low, median, high = (min(most, value) for value in (self.low, self.median, self.high))
         return Interval(median, low, high, self.level)
 
+    def not_before(self, least: float) -> Interval:
+        """Return the interval of this quantity, or of `least` where it would be less."""
+        low, median, high = (max(least, value) for value in (self.low, self.median, self.high))
+        return Interval(median, low, high, self.level)
+
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 

@@ -141,4 +141,5 @@ class LoopClock:
         if steps is None:
             return None
         between = self._boundaries.seconds(max(0, math.ceil(epoch) - self.epoch))
-        return end_after(elapsed_s, (steps, between))
+        # The step that is worked on is among those to come; it began when the last one ended.
+        return end_after(self.elapsed_s, (steps, between)).not_before(elapsed_s)
