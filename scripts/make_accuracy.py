@@ -49,7 +49,7 @@ REASONS = {
 
 HERE_REASONS = (
     "A step and its memory miss their goals. The law was fitted to random networks timed on the same machine, which is "
-    "shared: the same steps took a fifth to a third longer or shorter half an hour apart, and small fully connected "
+    "shared: the same steps took longer or shorter half an hour apart, and small fully connected "
     "and recurrent networks were forecast too slow for that reason. Depthwise convolutions of larger batches and "
     "dilated ones over time are forecast too fast: their kernels leave the cache, which the law does not know of each "
     "kernel. Ten real steps tell all this. Memory is measured beyond what the process held after its imports, and "

@@ -369,7 +369,7 @@ def _etas_summary(result: Result) -> str:
     best = min(times[name] for name in SIMPLE)
     return (
         f"**The clock**, median errors: of the time to the end after a tenth of {at_tenth['runs']} recorded runs "
-        f"{ends}; of the time to a target after a quarter, on sources that nothing was fitted to, "
+        f"{ends}; of the time to a target after a quarter, by a fit to the other sources alone, "
         f"{times['traintime']:.0%} where the best simple extrapolation is {best:.0%} off."
     )
 

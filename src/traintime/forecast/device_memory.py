@@ -36,8 +36,8 @@ median of 80 steps of 20 networks (`benchmarks/forecast_here.py`), most for the 
 CPU_MEMORY_SIGMA = 0.35
 """Deviation of the logarithm of the rest there."""
 HEAP_SIGMA = 0.14
-"""The same where the heap is played through: 80 % of fresh random networks
-(`calibration/cpu_steps.py`) were within about ±18 %."""
+"""The same where the heap is played through. Taken wider than the 20 networks of
+`benchmarks/forecast_here.py` ask for, in sight of which its rules were written."""
 MOST_PLAYED_BYTES = 2**39
 """No machine's heap is larger, and playing it takes a byte for each page."""
 CONTEXT_BYTES = {"cpu": 330 * MIB, "apple": 330 * MIB}
