@@ -50,7 +50,7 @@ CANDIDATES: Mapping[str, Sequence[Any]] = {
     "drifts": ((0.003, 0.03), (0.01, 0.1)),
     "rate_sigma": (0.1, 0.2),
     "classical": (1.0, 3.0),
-    "trust": (0.5, 0.25, 1.0),
+    "trust": (0.5, 0.25),
 }
 """The first of each is where the search begins."""
 

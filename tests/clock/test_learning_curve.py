@@ -67,14 +67,14 @@ def test_a_schedule_that_still_anneals_promises_more_than_a_constant_rate():
 
 def test_a_sampled_schedule_says_what_its_function_says():
     values = [power_law(e, 0.01) for e in EPOCHS[:40]]
-    sampled = [cosine(n / 200) for n in range(201)]
+    sampled = [cosine(n / 2_000) for n in range(2_001)]
     by_function = predict(values, rate=cosine).final().median
     assert predict(values, rate=sampled).final().median == pytest.approx(by_function, rel=1e-3)
 
 
 def test_a_plateau_at_a_constant_rate_leaves_little_chance():
     prediction = predict([plateau(e) for e in EPOCHS[:60]], rate=lambda _: 1.0)
-    assert prediction.chance(0.4) < 0.3
+    assert prediction.chance(0.4) < 0.2
     assert prediction.arrival(0.4) == math.inf
 
 
@@ -160,7 +160,7 @@ def test_values_that_are_not_finite_are_left_out():
         math.nan if n in (10, 11) else math.inf if n == 30 else v for n, v in enumerate(values)
     ]
     final = predict(holed).final()
-    assert final.median == pytest.approx(predict(values).final().median, rel=0.25)
+    assert final.median == pytest.approx(predict(values).final().median, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_an_update_takes_less_than_50_ms(planned):
     positions = list(range(1, 1001))
     values = [2.0 * e**-0.5 for e in positions[:500]]
 
-    def once():
-        began = time.perf_counter()
+    def once():  # in the processor's time, which other work on the machine does not stretch
+        began = time.process_time()
         prediction = forecaster().predict(
             positions[:500], values, positions[500:], LOSS, planned, rate=cosine
         )
         prediction.arrivals(0.05)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     once()  # reads the file
     assert min(once() for _ in range(5)) < 0.05
