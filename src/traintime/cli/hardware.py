@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from traintime.cli.running import Json, run_verb
 
+if TYPE_CHECKING:
     from rich.console import Console
 
 PIPED_WIDTH = 1000  # lines in a pipe end where the table does, and tear nothing
@@ -17,8 +17,6 @@ PIPED_WIDTH = 1000  # lines in a pipe end where the table does, and tear nothing
 hardware = typer.Typer(
     help="The devices there are, and what each can do at best.", no_args_is_help=True
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 @hardware.command("list")
@@ -29,7 +27,7 @@ def hardware_list(
     as_json: Json = False,
 ) -> None:
     """List all devices: those that you saved, then the catalogue."""
-    _run(lambda: list_devices(kind, as_json=as_json), as_json=as_json)
+    run_verb(lambda: list_devices(kind, as_json=as_json), as_json)
 
 
 @hardware.command("show")
@@ -40,7 +38,7 @@ def hardware_show(
     as_json: Json = False,
 ) -> None:
     """Show what one device can do at best, and where the figures come from."""
-    _run(lambda: show_device(name, as_json=as_json), as_json=as_json)
+    run_verb(lambda: show_device(name, as_json=as_json), as_json)
 
 
 def list_devices(kind: str | None, *, as_json: bool) -> None:
@@ -79,10 +77,3 @@ def _wide_console() -> Console:
 
 def _print_json(values: Any) -> None:
     typer.echo(json.dumps(values, ensure_ascii=False))
-
-
-def _run(verb: Callable[[], None], *, as_json: bool) -> None:
-    """Call a verb as `main` calls all others, which imports this module and so comes later."""
-    from traintime.cli.main import _run as run_verb  # pyright: ignore[reportPrivateUsage]
-
-    run_verb(verb, as_json)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from traintime.cli.forecast import SortBy, TakesPlotFile
 from traintime.cli.hardware import hardware
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from traintime.cli.running import Json, run_verb
+from traintime.cli.runs import runs
 
 app = typer.Typer(
     name="traintime",
@@ -22,19 +21,14 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs = typer.Typer(help="The runs made so far.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
 app.add_typer(hardware, name="hardware")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RECIPE.yaml] [KEY=VALUE]...", help="What to train.", show_default=False
     ),
-]
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Name or path; 'latest' is the newest.")
 ]
 
 
@@ -50,7 +44,7 @@ def train(
     if show_help:
         verbs.explain_fields("train")
     else:
-        _run(lambda: verbs.train(words or [], as_json=as_json), as_json)
+        run_verb(lambda: verbs.train(words or [], as_json=as_json), as_json)
 
 
 @app.command(add_help_option=False, cls=TakesPlotFile)
@@ -73,7 +67,7 @@ def forecast(
         verb.explain_fields()
     else:
         show = verb.Show(explain, plot, sort, as_json)
-        _run(lambda: verb.forecast(words or [], show), as_json)
+        run_verb(lambda: verb.forecast(words or [], show), as_json)
 
 
 @app.command()
@@ -81,7 +75,7 @@ def demo(as_json: Json = False) -> None:
     """Measure this machine, forecast LeNet on MNIST to 99 %, train it, and compare."""
     from traintime.cli import verbs
 
-    _run(lambda: verbs.demo(as_json=as_json), as_json)
+    run_verb(lambda: verbs.demo(as_json=as_json), as_json)
 
 
 class MachineWord(StrEnum):
@@ -113,53 +107,7 @@ def machine(
         "details": details,
         "as_json": as_json,
     }
-    _run(lambda: verbs.machine(device, save=save, **shown), as_json)
-
-
-@runs.command("list")
-def runs_list(as_json: Json = False) -> None:
-    """List all runs, the newest first."""
-    from traintime.cli import verbs
-
-    _run(lambda: verbs.list_runs(as_json=as_json), as_json)
-
-
-@runs.command("show")
-def runs_show(run: RunName, as_json: Json = False) -> None:
-    """Show a run: recipe, forecast, epochs and result."""
-    from traintime.cli import verbs
-
-    _run(lambda: verbs.show_run(run, as_json=as_json), as_json)
-
-
-@runs.command("resume")
-def runs_resume(run: RunName, as_json: Json = False) -> None:
-    """Go on with a run that was stopped or killed, exactly where it was."""
-    from traintime.cli import verbs
-
-    _run(lambda: verbs.resume(run, as_json=as_json), as_json)
-
-
-@runs.command("delete")
-def runs_delete(
-    run: RunName,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Delete a run and its folder."""
-    from traintime.cli import verbs
-
-    _run(lambda: verbs.delete_run(run, yes=yes, as_json=as_json), as_json)
-
-
-@runs.command("compare")
-def runs_compare(
-    names: Annotated[list[str], typer.Argument(metavar="RUN RUN...")], as_json: Json = False
-) -> None:
-    """Put runs side by side: what differs in their recipes, and how they ended."""
-    from traintime.cli import verbs
-
-    _run(lambda: verbs.compare_runs(names, as_json=as_json), as_json)
+    run_verb(lambda: verbs.machine(device, save=save, **shown), as_json)
 
 
 def _version(shown: bool) -> None:
@@ -177,27 +125,6 @@ def _root(
     ] = False,
 ) -> None:
     """Options that come before the verb."""
-
-
-def _run(verb: Callable[[], Any], as_json: bool) -> None:
-    """Call a verb; an error that was raised on purpose becomes a message and an exit code."""
-    from traintime.errors import StoppedError, TraintimeError
-
-    try:
-        verb()
-    except TraintimeError as error:
-        from traintime.cli.failure import show_failure
-
-        show_failure(error, as_json=as_json)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:  # before or after training, which saves and explains itself
-        from traintime.cli.failure import show_failure
-
-        show_failure(
-            StoppedError(2, "Stopped. `traintime runs list` shows what can be resumed"),
-            as_json=as_json,
-        )
-        raise typer.Exit(130) from None
 
 
 def main() -> None:
