@@ -1,4 +1,4 @@
-"""Make the README's pictures: the terminal while the demo trains and at its end, and the report.
+"""Make the README's pictures: the demo while it trains and at its end, its report, a watched run.
 
     python scripts/make_pictures.py
 
@@ -20,15 +20,18 @@ from rich.console import Console
 from rich.text import Text
 
 import traintime
+from traintime.clock.run_state import RunState
+from traintime.report.watch_view import watch_view
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COLUMNS, LINES = 118, 60
 SESSION = "traintime-pictures"
 DONE = "· report:"
+WATCHED = ("data=digits", "model=lenet", "epochs=600", "target=accuracy:0.999", "device=cpu")
 
 
 def main() -> None:
-    """Make all three pictures."""
+    """Make all four pictures."""
     for tool in ("tmux", "chromium"):
         if shutil.which(tool) is None:
             raise SystemExit(f"The pictures need {tool}; install it with your package manager.")
@@ -40,6 +43,8 @@ def main() -> None:
         _draw(ended, IMAGES / "terminal.svg")
         (report,) = Path(folder).glob("runs/*/report.html")
         _photograph(report, IMAGES / "report.png")
+    with tempfile.TemporaryDirectory() as folder:
+        _draw_a_watched_run(Path(folder), IMAGES / "watch.svg")
 
 
 def _film_the_demo(folder: Path) -> tuple[str, str]:
@@ -73,6 +78,30 @@ def _draw(screen: str, path: Path) -> None:
     console.print(Text("$ traintime demo", "bold"))
     console.print(Text.from_ansi("\n".join(lines).strip("\n")))
     path.write_text(console.export_svg(title="traintime demo"), encoding="utf-8")
+
+
+def _draw_a_watched_run(folder: Path, path: Path) -> None:
+    """Train a small model, lower its learning rate on the way, and draw how it is watched."""
+    command = [str(Path(sys.executable).parent / "traintime"), "train", *WATCHED]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as training:
+        state = _watched_until(folder, 0.35)
+        traintime.steer_run(str(state.folder), "set", lr=0.01)
+        state = _watched_until(folder, 0.75)
+        training.terminate()
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    console.print(Text("$ traintime runs watch", "bold"))
+    console.print(watch_view(state, COLUMNS, 36))
+    path.write_text(console.export_svg(title="traintime runs watch"), encoding="utf-8")
+
+
+def _watched_until(folder: Path, share: float) -> RunState:
+    for _ in range(1200):
+        time.sleep(0.1)
+        for run in folder.glob("runs/*/forecast.json"):
+            state = traintime.watch_run(str(run.parent))
+            if state.share_done >= share or state.is_over:
+                return state
+    raise SystemExit("The watched run did not come so far within two minutes.")
 
 
 def _photograph(report: Path, path: Path) -> None:

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from traintime.api.callbacks import Callback
     from traintime.api.demo import demo
     from traintime.api.forecast import forecast, forecast_devices
+    from traintime.api.ledger import ledger_summary
     from traintime.api.machine import machine
+    from traintime.api.profile import profile_run
     from traintime.api.runs import compare_runs, delete_run, list_runs, resume, show_run
+    from traintime.api.steer import steer_run
     from traintime.api.track import track
     from traintime.api.train import TrainResult, train
+    from traintime.api.watch import watch_run
     from traintime.clock.eta import Eta
     from traintime.errors import TraintimeError
     from traintime.forecast.device_forecast import DeviceForecast
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from traintime.units import Interval
 
 _HOMES = {
+    "Callback": "traintime.api.callbacks",
     "DeviceForecast": "traintime.forecast.device_forecast",
     "Eta": "traintime.clock.eta",
     "Forecast": "traintime.forecast.forecast",
@@ -42,15 +48,20 @@ _HOMES = {
     "demo": "traintime.api.demo",
     "forecast": "traintime.api.forecast",
     "forecast_devices": "traintime.api.forecast",
+    "ledger_summary": "traintime.api.ledger",
     "list_runs": "traintime.api.runs",
     "machine": "traintime.api.machine",
+    "profile_run": "traintime.api.profile",
     "resume": "traintime.api.runs",
     "show_run": "traintime.api.runs",
+    "steer_run": "traintime.api.steer",
     "track": "traintime.api.track",
     "train": "traintime.api.train",
+    "watch_run": "traintime.api.watch",
 }
 
 __all__ = [
+    "Callback",
     "DeviceForecast",
     "Eta",
     "Forecast",
@@ -66,12 +77,16 @@ __all__ = [
     "demo",
     "forecast",
     "forecast_devices",
+    "ledger_summary",
     "list_runs",
     "machine",
+    "profile_run",
     "resume",
     "show_run",
+    "steer_run",
     "track",
     "train",
+    "watch_run",
 ]
 
 

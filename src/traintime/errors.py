@@ -16,6 +16,7 @@ A message says what was given, what was expected, and what to type next.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -96,13 +97,21 @@ class StoppedError(TraintimeError):
     """The run was stopped by a signal and has been saved.
 
     Args:
-        signal_number: The signal; the exit code is 128 plus it, as shells expect.
+        signal_number: The signal; see `exit_code_of`.
         message: Where it stopped and how to go on.
     """
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = exit_code_of(signal_number)
+
+
+def exit_code_of(signal_number: int) -> int:
+    """Return 130 for Ctrl-C, as shells expect, and 143, as for SIGTERM, for all else that stops.
+
+    So whoever started the run, such as a scheduler's script, needs to know one code alone.
+    """
+    return 130 if signal_number == signal.SIGINT else 143
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:

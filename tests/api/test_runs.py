@@ -1,14 +1,16 @@
 import dataclasses
 import json
 import os
-import platform
 import shutil
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 
-import psutil
 import pytest
 
 import traintime
+from traintime.api.listener import Listener
 from traintime.api.runs import compare_runs, find_run
 from traintime.errors import InputError, RunFolderError, StoppedError
 from traintime.ledger.database import Ledger
@@ -239,15 +241,100 @@ def test_a_run_whose_process_is_gone_was_interrupted() -> None:
     assert [row.status for row in traintime.list_runs()] == ["running"]
     with pytest.raises(RunFolderError, match="is being trained"):
         traintime.delete_run(result.run)
-    folder.write_json("process", {**folder.read_json("process"), "began": 0.0})
+    folder.write_json("process", {**folder.read_json("process"), "birth": "1"})
     assert [row.status for row in traintime.list_runs()] == ["interrupted"]
+    folder.release()
 
 
-def test_a_run_that_another_process_trains_is_not_resumed() -> None:
-    result = traintime.train(**QUICK)
-    (result.folder / "result.json").unlink()
-    other = psutil.Process(os.getppid())
-    process = {"pid": other.pid, "host": platform.node(), "began": other.create_time()}
-    RunFolder.open(result.folder).write_json("process", process)
-    with pytest.raises(RunFolderError, match=f"being trained by process {other.pid}"):
-        traintime.resume(result.run)
+def test_a_run_that_another_process_trains_is_not_resumed(stopped: str) -> None:
+    path = find_run(stopped).path
+    code = (
+        "import sys; from pathlib import Path; from traintime.ledger.run_folder import RunFolder\n"
+        "RunFolder(Path(sys.argv[1])).claim(); print('claimed', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline()
+        with pytest.raises(RunFolderError, match=f"being trained by process {other.pid} on "):
+            traintime.resume(stopped)
+        with pytest.raises(RunFolderError, match="is being trained"):
+            traintime.delete_run(stopped)
+        other.kill()
+    assert traintime.resume(stopped).status == "finished"
+
+
+def test_the_newest_runs_can_be_listed_alone(stopped: str) -> None:
+    newer = traintime.train(**QUICK)
+    assert [row.name for row in traintime.list_runs(limit=1)] == [newer.run]
+    with pytest.raises(InputError, match="limit=-1 is no number of runs"):
+        traintime.list_runs(limit=-1)
+
+
+def test_latest_is_the_last_begun_although_the_clock_was_set_back(
+    run: traintime.TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return cls(2001, 2, 3, 4, 5, 6)
+
+    for module in ("api.train", "ledger.run_folder"):
+        monkeypatch.setattr(f"traintime.{module}.datetime", SetBack)
+    later = [traintime.train(**QUICK) for _ in range(2)]
+    assert [result.run[:17] for result in later] == ["20010203-040506-d"] * 2
+    assert find_run("latest").name == later[1].run
+    names = [row.name for row in traintime.list_runs()]
+    assert names == [later[1].run, later[0].run, run.run]
+
+
+# Moved and copied
+
+
+def test_moved_run_is_resumed_where_it_is_and_found_there_from_then_on(
+    stopped: str, tmp_path: Path
+) -> None:
+    moved = find_run(stopped).path.rename(tmp_path / stopped)
+    with pytest.raises(RunFolderError, match="If it was moved, type its new path"):
+        traintime.resume(stopped)
+    assert traintime.resume(str(moved)).folder == moved
+    assert find_run(stopped).path == moved
+    (row,) = traintime.list_runs()
+    assert (row.folder, row.status) == (str(moved), "finished")
+
+
+def test_run_from_another_machine_is_resumed_and_keeps_its_date(
+    stopped: str, home: Path, tmp_path: Path
+) -> None:
+    (before,) = traintime.list_runs()
+    moved = find_run(stopped).path.rename(tmp_path / stopped)
+    (home / "ledger.sqlite").unlink()  # that machine had a ledger of its own
+    owner = {"pid": 123, "host": "gone", "where": "boot/1", "birth": "1", "is_locked": True}
+    owner |= {"since": "2025-11-20T12:03:00+00:00", "folder": "/runs", "inode": 1}
+    (moved / "process.json").write_text(json.dumps(owner))
+    with pytest.raises(RunFolderError, match=r"by process 123 on gone .*type the same again in"):
+        traintime.resume(str(moved))
+    os.utime(moved / "process.json", (0, 0))
+    assert traintime.resume(str(moved)).status == "finished"
+    (row,) = traintime.list_runs()
+    began = datetime.fromisoformat(row.began) - datetime.fromisoformat(before.began)
+    assert abs(began.total_seconds()) < 3
+
+
+def test_deleting_a_copy_leaves_the_ledger_the_original(
+    run: traintime.TrainResult, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(run.folder, tmp_path / run.run)
+    traintime.delete_run(str(copied))
+    assert not copied.exists()
+    assert [row.name for row in traintime.list_runs()] == [run.run]
+
+
+def test_run_of_another_version_with_the_same_format_goes_on_and_says_so(stopped: str) -> None:
+    folder = find_run(stopped)
+    folder.write_json("format", {**folder.read_json("format"), "traintime": "0.0.9"})
+    said: list[str] = []
+    listener = Listener()
+    listener.say = said.append
+    assert traintime.resume(stopped, listener=listener).status == "finished"
+    line = f"The run was begun by traintime 0.0.9; {traintime.__version__} goes on with it"
+    assert said.count(line) == 1

@@ -25,9 +25,15 @@ from traintime.train import checkpoints
 from .known_machine import QUICK, records
 
 
-def files_in_docstring() -> set[str]:
-    lines = (run_folder.__doc__ or "").splitlines()
-    return {line.split()[0].rstrip("/") for line in lines if len(line.split("  ")) > 1}
+def files_in_docstring() -> tuple[set[str], set[str]]:
+    """Return the files that every run has, and those that only some have."""
+    always, _, at_times = (run_folder.__doc__ or "").partition("Where there is a reason for it:")
+    lists = [text.splitlines() for text in (always, at_times)]
+    every, some = (
+        {line.split()[0].rstrip("/") for line in lines if len(line.split("  ")) > 1}
+        for lines in lists
+    )
+    return every, some
 
 
 def test_training_returns_typed_results() -> None:
@@ -47,9 +53,9 @@ def test_training_returns_typed_results() -> None:
 
 def test_run_folder_holds_every_file_that_its_docstring_lists() -> None:
     result = traintime.train(**QUICK, checkpoint_every_s=0)
-    listed = files_in_docstring()
-    assert {"report.html", "checkpoints", "model.safetensors"} <= listed
-    assert {path.name for path in result.folder.iterdir()} == listed
+    every, some = files_in_docstring()
+    assert {"report.html", "checkpoints", "model.safetensors"} <= every
+    assert {path.name for path in result.folder.iterdir()} - some == every
     assert 1 <= len(list((result.folder / "checkpoints").iterdir())) <= 2
 
 
@@ -188,13 +194,26 @@ def test_diverged_run_is_entered_as_such_and_can_be_looked_at() -> None:
     assert "result" not in traintime.show_run(row.name)
 
 
-def test_full_disk_is_entered_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def refuse_to_write(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", refuse)
+
+def test_disk_that_refuses_checkpoints_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "save_file", refuse_to_write)
+    result = traintime.train(**QUICK, checkpoint_every_s=0)
+    assert result.status == "finished"
+    kinds = {event["kind"] for event in records(result.folder, "events")}
+    assert kinds == {"checkpoint failed"}
+
+
+def test_disk_that_refuses_the_trained_model_is_entered_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("traintime.api.session.save_file", refuse_to_write)
     with pytest.raises(StorageError, match="disk is full"):
-        traintime.train(**QUICK, checkpoint_every_s=0)
+        traintime.train(**QUICK)
     (row,) = traintime.list_runs()
     assert row.status == "failed"
 
@@ -241,11 +260,11 @@ def test_forecast_before_training_is_the_forecast_of_the_run() -> None:
 def test_too_little_memory_names_a_smaller_batch(monkeypatch, error: Exception) -> None:
     from traintime.api.session import Session
 
-    def fail(self: Session, raw: object, *, resume: bool) -> None:
+    def fail(self: Session, raw: object, stop: object, *, resume: bool) -> None:
         raise error
 
     monkeypatch.setattr(Session, "run", fail)
     with pytest.raises(InputError, match="Type batch_size=") as caught:
         traintime.train(**QUICK)
-    assert "accumulate=2" in str(caught.value)
+    assert "not even in small parts" in str(caught.value)
     assert [row.status for row in traintime.list_runs()] == ["failed"]

@@ -194,7 +194,7 @@ def test_a_target_that_has_to_hold_is_not_reached_by_a_lucky_validation():
 
 def test_after_a_resume_the_outlook_begins_where_the_run_is():
     clock = make_clock(patience=0, epochs=20)
-    clock.recall({"validation_accuracy": 0.9 + 0.005 * n} for n in range(8))
+    clock.recall({"validation_accuracy": 0.9 + 0.005 * n, "validation_loss": 0.3} for n in range(8))
     assert clock.outlook is None
     clock.on_start(Start(STEPS_PER_EPOCH, 20 * STEPS_PER_EPOCH, 8 * STEPS_PER_EPOCH, 80.0, 8))
     assert clock.outlook is not None

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from traintime.clock import learning_curve
-from traintime.clock.curve_prediction import ACCURACY, LOSS, Expected, Scale
+from traintime.clock.curve_prediction import (
+    ACCURACY,
+    LOSS,
+    CurvePrediction,
+    Expected,
+    Scale,
+)
 from traintime.clock.curve_shapes import Shapes, over_fall
 from traintime.clock.learning_curve import Constants, forecaster
 
@@ -251,3 +257,10 @@ def test_the_spread_of_what_is_expected_is_its_own_before_the_run():
     )
     assert math.log(narrow.high / narrow.low) < 0.1
     assert math.log(wide.high / wide.low) > 0.2
+
+
+def test_a_wild_curve_promises_no_accuracy_below_zero():
+    log_errors = np.array([[3.0], [0.1], [-1.0]])
+    wild = CurvePrediction(np.array([9.0]), log_errors, math.inf, ACCURACY, np.ones(1))
+    assert wild.final().low == 0.0
+    assert wild.final().high < 1.0

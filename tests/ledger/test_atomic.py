@@ -7,6 +7,7 @@ import pytest
 from traintime.errors import StorageError
 from traintime.ledger.atomic import (
     refused_writes_explained,
+    remove_leftovers,
     write_atomically,
     write_bytes_atomically,
 )
@@ -103,3 +104,36 @@ def test_a_file_where_a_folder_should_be_is_a_storage_error(tmp_path: Path):
 def test_errors_that_are_not_the_disks_pass_through(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), refused_writes_explained(tmp_path):
         raise ZeroDivisionError
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path):
+    path = tmp_path / "gone" / "file"
+    with pytest.raises(StorageError) as caught, refused_writes_explained(path):
+        path.write_bytes(b"new")
+    assert str(caught.value) == f"'{path}' cannot be written: the folder '{path.parent}' is gone"
+
+
+def test_a_file_gets_the_permissions_that_the_user_gives_new_files(tmp_path: Path):
+    def write(temporary: Path) -> None:  # as safetensors does
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "file", write)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_dead_processes_left_is_removed_and_what_living_ones_write_is_not(tmp_path: Path):
+    dead = [".file.999999999.tmp", ".tmpXy12Zq", f".file.{os.getpid()}.tmp"]
+    living = [f".file.{os.getppid()}.tmp", "file", "step-000000001.safetensors", "tmp.txt"]
+    for name in (*dead, *living):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(living)
+
+
+def test_there_is_nothing_to_remove_from_a_folder_that_is_not_there(tmp_path: Path):
+    remove_leftovers(tmp_path / "missing")

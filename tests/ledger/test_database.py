@@ -8,28 +8,15 @@ from pathlib import Path
 import pytest
 
 from traintime.errors import StorageError
-from traintime.ledger.database import COLUMNS, Ledger, LedgerRow
+from traintime.ledger.database import COLUMNS, Ledger
 
-ROW = LedgerRow(
-    name="run",
-    folder="/runs/run",
-    began="2025-11-20T08:00:00",
-    status="running",
-    data="mnist",
-    model="lenet",
-    target="accuracy:0.99",
-    machine="AMD EPYC x2",
-    evidence="measured on this machine",
-    forecast_s=21.0,
-    forecast_low_s=17.0,
-    forecast_high_s=26.0,
-    forecast_step_s=0.02,
-)
+from .rows import ROW
+
 WRITE_TEN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tests.ledger.test_database import ROW
+from tests.ledger.rows import ROW
 from traintime.ledger.database import Ledger
 
 for number in range(10):
@@ -64,10 +51,42 @@ def test_a_row_of_the_same_name_is_replaced(ledger: Ledger):
     assert ledger.rows() == [replace(ROW, status="reached", total_s=19.6)]
 
 
-def test_the_newest_run_comes_first(ledger: Ledger):
-    for name, minute in (("b", 2), ("c", 3), ("a", 1), ("later of the same minute", 3)):
-        ledger.put(replace(ROW, name=name, began=f"2025-11-20T08:0{minute}:00"))
-    assert names(ledger) == ["later of the same minute", "c", "b", "a"]
+def test_the_newest_run_comes_first_also_within_a_second(ledger: Ledger):
+    for name in ("a", "c", "b"):
+        ledger.put(replace(ROW, name=name))
+    ledger.put(replace(ROW, name="a", status="finished"))
+    assert names(ledger) == ["b", "c", "a"]
+
+
+def test_the_newest_run_comes_first_although_the_clock_was_set_back(ledger: Ledger):
+    for name, hour in (("first", 8), ("after the clock was set", 7), ("last", 7)):
+        ledger.put(replace(ROW, name=name, began=f"2025-11-20T0{hour}:00:00"))
+    assert names(ledger) == ["last", "after the clock was set", "first"]
+    assert ledger.names(2) == ["last", "after the clock was set"]
+
+
+def test_some_rows_can_be_had_without_the_others(ledger: Ledger):
+    rows = [replace(ROW, name=str(number)) for number in range(5)]
+    for row in rows:
+        ledger.put(row)
+    ledger.put(replace(rows[2], status="stopped"))
+    assert ledger.rows(2) == [rows[4], rows[3]]
+    assert ledger.row("1") == rows[1]
+    assert ledger.row("5") is None
+    assert ledger.running(3) == [rows[4], rows[3], rows[1]]
+    assert ledger.count() == 5
+
+
+def test_looking_makes_no_ledger(ledger: Ledger, tmp_path: Path):
+    assert (ledger.rows(), ledger.row("run"), ledger.names(9), ledger.count()) == ([], None, [], 0)
+    assert ledger.summary("this").runs == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_put_is_synced_to_the_disk(ledger: Ledger):
+    with ledger._writing() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_deleted_row_is_forgotten_and_the_others_stay(ledger: Ledger):
@@ -123,7 +142,7 @@ def test_a_ledger_that_was_moved_away_as_told_begins_anew(tmp_path: Path):
 def test_a_ledger_that_cannot_be_made_is_a_storage_error(tmp_path: Path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StorageError, match="cannot be used"):
-        Ledger(tmp_path / "home" / "ledger.sqlite").rows()
+        Ledger(tmp_path / "home" / "ledger.sqlite").put(ROW)
 
 
 VERSION_0 = """
@@ -170,15 +189,26 @@ def test_an_old_ledger_keeps_its_runs_and_takes_new_ones(old_path: Path):
     assert Ledger(old_path).finished(*PLACE) == [new]
 
 
-def test_an_older_version_can_go_on_with_a_migrated_ledger(old_path: Path):
+@pytest.mark.parametrize("num_columns", [16, 23], ids=["version 0", "version 1"])
+def test_an_older_version_can_go_on_with_a_migrated_ledger(old_path: Path, num_columns: int):
     Ledger(old_path).put(DONE)
+    columns = COLUMNS[:num_columns]
+    marks = ", ".join("?" * num_columns)
+    put = f"INSERT OR REPLACE INTO runs ({', '.join(columns)}) VALUES ({marks})"
     with closing(sqlite3.connect(old_path)) as connection:
-        columns = ", ".join(COLUMNS[:16])
-        put = PUT_0.replace("runs VALUES", f"runs ({columns}) VALUES")
-        connection.execute(put, astuple(replace(DONE, name="by the old one"))[:16])
+        connection.execute(put, astuple(replace(DONE, name="by the old one"))[:num_columns])
         connection.commit()
-    assert sorted(names(Ledger(old_path))) == ["by the old one", "run"]
-    assert Ledger(old_path).finished(*PLACE) == [DONE]
+    assert names(Ledger(old_path)) == ["by the old one", "run"]
+    assert DONE in Ledger(old_path).finished(*PLACE)
+    assert Ledger(old_path).summary(DONE.machine).forecasts.runs == 2
+
+
+def test_rows_of_an_older_version_are_in_the_summary(old_path: Path):
+    with closing(sqlite3.connect(old_path)) as connection:
+        connection.execute("UPDATE runs SET status = 'finished', forecast_s = 2 * total_s")
+        connection.commit()
+    summary = Ledger(old_path).summary(ROW.machine)
+    assert summary.forecasts.median_error == 1.0
 
 
 def test_four_processes_that_migrate_at_once_lose_nothing(old_path: Path):
@@ -227,6 +257,6 @@ def test_a_locked_ledger_is_soon_given_up(ledger: Ledger, tmp_path: Path):
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("DELETE FROM runs")
-        with pytest.raises(StorageError, match="locked"):
+        with pytest.raises(StorageError, match=r"locked\).*wait for that, and type the same again"):
             ledger.finished(*PLACE)
         other.rollback()

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.report.synthetic_run import epochs, eta, forecast, interval, steps, write_run
+from traintime.report.html import render_report
 from traintime.report.page.comparison import Row, compare
 from traintime.report.page.curves import MOST_POINTS, chart_data, eta_finding, smooth
+from traintime.report.page.facts import recipe_pairs
 from traintime.report.page.headline import headline
+from traintime.report.page.incidents import incidents, marks
 from traintime.report.page.quality import wilson
 from traintime.report.page.run_files import read_run_files
 from traintime.units import Interval, format_duration
@@ -96,3 +99,49 @@ def test_wilson_interval_of_nine_in_ten() -> None:
 def test_a_folder_with_a_space_is_quoted_in_the_command(tmp_path: Path) -> None:
     run = read_run_files(write_run(tmp_path / "my runs" / "first"))
     assert headline(run).reproduce == "traintime train 'my runs/first/recipe.yaml'"
+
+
+CHANGES = [
+    {
+        "verb": "set", "step": 300, "epoch": 1, "elapsed_s": 6.4, "by": "ada@lab, process 7",
+        "changes": {"lr": [0.03, 0.01], "target": ["accuracy:0.99", "accuracy:0.985"]},
+    },
+    {"verb": "pause", "step": 420, "epoch": 1, "elapsed_s": 9.0, "by": "ada@lab", "changes": {}},
+    {
+        "verb": "set", "step": 430, "epoch": 1, "elapsed_s": 9.2, "by": "bob@lab", "changes": {},
+        "refused": "'data' is settled",
+    },
+    {"verb": "roll back", "step": 446, "epoch": 2, "elapsed_s": 9.9, "by": "traintime",
+     "changes": {"lr": [0.03, 0.005]}},
+]  # fmt: skip
+EVENTS = [
+    {"kind": "not finite", "message": "Step 400 was not taken", "step": 400, "elapsed_s": 8.5}
+]
+
+
+def test_what_happened_on_the_way_is_told_in_its_order(tmp_path: Path) -> None:
+    run = read_run_files(write_run(tmp_path, changes=CHANGES, events=EVENTS))
+    told = [(incident.step, incident.what, incident.who) for incident in incidents(run)]
+    assert told == [
+        (300, "lr 0.03 → 0.01, target accuracy:0.99 → accuracy:0.985", "ada@lab, process 7"),
+        (400, "Step 400 was not taken", ""),
+        (420, "paused", "ada@lab"),
+        (430, "set was refused: 'data' is settled", "bob@lab"),
+    ]
+
+
+def test_changes_are_marked_on_the_curves_and_told_in_the_recipe(tmp_path: Path) -> None:
+    run = read_run_files(write_run(tmp_path, changes=CHANGES))
+    assert [(mark["elapsed_s"], mark["epoch"]) for mark in marks(run)] == [
+        (6.4, 300 / 223),
+        (9.9, 2.0),
+    ]
+    assert dict(recipe_pairs(run))["lr"] == "0.03 → 0.005"
+    assert run.goal
+    assert run.goal.value == 0.985
+
+
+def test_a_quiet_run_tells_of_nothing(tmp_path: Path) -> None:
+    run = read_run_files(write_run(tmp_path))
+    assert (incidents(run), marks(run)) == ([], [])
+    assert "What happened on the way" not in render_report(tmp_path)

@@ -26,7 +26,16 @@ from traintime.models.build import build
 from traintime.recipe import Recipe, read_recipe
 from traintime.train.checkpoints import load_latest
 from traintime.train.loop import Job, Loop
-from traintime.train.records import EpochRecord, Observer, Outcome, Start, StepRecord, Validation
+from traintime.train.records import (
+    Change,
+    EpochRecord,
+    Event,
+    Observer,
+    Outcome,
+    Start,
+    StepRecord,
+    Validation,
+)
 from traintime.train.signals import StopRequest
 
 SMALL = {"data": "digits", "model": "lenet", "train_samples": 300, "batch_size": 64, "epochs": 4}
@@ -45,7 +54,7 @@ def recipe_of(**fields: Any) -> Recipe:
 
 
 def make_job(
-    folder: Path, validate: Callable[[nn.Module], Validation] | None = None, **fields: Any
+    folder: Path, validate: Callable[[nn.Module, int], Validation] | None = None, **fields: Any
 ) -> Job:
     """Return a job as a session builds it, with the first weights of its seed."""
     recipe = recipe_of(**fields)
@@ -61,12 +70,16 @@ def make_job(
         DTYPES[precision],
         torch.channels_last if layout == "channels_last" else torch.contiguous_format,
     )
-    torch.manual_seed(recipe.seed)
-    module = build(network_for(recipe, facts.shape, facts.num_classes))
+
+    def draw() -> nn.Module:
+        torch.manual_seed(recipe.seed)
+        return build(network_for(recipe, facts.shape, facts.num_classes))
+
+    module = draw()
     held_out = in_order(prepared.validation, 100, *placed)
 
-    def judge(module: nn.Module) -> Validation:
-        predictions = predict(module, held_out, execution)
+    def judge(module: nn.Module, batch: int) -> Validation:
+        predictions = predict(module, held_out.in_batches_of(batch), execution)
         return Validation(
             predictions.loss,
             predictions.accuracy,
@@ -83,16 +96,18 @@ def make_job(
         ),
         train_samples=len(prepared.train),
         validate=validate or judge,
+        validation_batch=100,
         checkpoints=folder / "checkpoints",
         began_at=perf_counter(),
         resume_command="traintime runs resume x",
+        draw_again=draw,
     )
 
 
-def validations(*values: Validation) -> Callable[[nn.Module], Validation]:
+def validations(*values: Validation) -> Callable[[nn.Module, int], Validation]:
     """Return a judge that says what it was told, one value an epoch."""
     left: Iterator[Validation] = iter(values)
-    return lambda _: next(left)
+    return lambda module, batch: next(left)
 
 
 class StopAt(StopRequest):
@@ -121,6 +136,9 @@ class Witness(Observer):
         self.epochs: list[EpochRecord] = []
         self.saved: list[int] = []
         self.ends: list[str] = []
+        self.events: list[Event] = []
+        self.changes: list[Change] = []
+        self.rollbacks: list[Start] = []
 
     def on_start(self, start: Start) -> None:
         self.starts.append(start)
@@ -133,6 +151,15 @@ class Witness(Observer):
 
     def on_checkpoint(self, step: int) -> None:
         self.saved.append(step)
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        self.changes.append(change)
+
+    def on_rollback(self, start: Start) -> None:
+        self.rollbacks.append(start)
 
     def on_end(self, status: str) -> None:
         self.ends.append(status)
@@ -148,17 +175,17 @@ def train_with_stops(folder: Path, stops: Sequence[int], **fields: Any) -> Loop:
     for step in stops:
         stop = StopAt(step)
         stop.loop = loop = Loop(make_job(folder, **fields), [], stop)
-        _restore(loop)
+        restore(loop)
         with pytest.raises(StoppedError, match=f"saved at step {step}"):
             loop.run()
         torch.manual_seed(step)  # whatever another process would have drawn
     loop = Loop(make_job(folder, **fields), [], StopRequest())
-    _restore(loop)
+    restore(loop)
     loop.run()
     return loop
 
 
-def _restore(loop: Loop) -> None:
+def restore(loop: Loop) -> None:
     checkpoint = load_latest(loop.job.checkpoints, pytest.fail)
     if checkpoint:
         loop.restore(checkpoint)
@@ -166,4 +193,4 @@ def _restore(loop: Loop) -> None:
 
 def state_of(loop: Loop) -> dict[str, Tensor]:
     """Return everything that a run ends with: weights, buffers, optimizer, averages, random."""
-    return dict(loop._checkpoint().tensors)
+    return dict(loop.state.checkpoint().tensors)

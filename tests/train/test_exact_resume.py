@@ -1,9 +1,12 @@
+import random
+import signal
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from traintime.errors import RunFolderError, StoppedError
 from traintime.train import loop as loop_module
@@ -18,6 +21,7 @@ from .jobs import (
     StopAt,
     Witness,
     make_job,
+    restore,
     state_of,
     train,
     train_with_stops,
@@ -34,7 +38,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "stops early": {"patience": 1, "min_delta": 1.0, "monitor": "loss", "lr": 1e-5},
     "accumulation": {"accumulate": 3, "dropout": 0.2},
     "sgd": {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-3, "grad_clip": 1.0},
+    "adam": {"optimizer": "adam", "beta2": 0.95},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.01, "label_smoothing": 0.1},
+    "muon": {"optimizer": "muon", "muon_iterations": 2, "weight_decay": 0.01},
+    "constant rate": {"schedule": "constant", "warmup": 0.0},
+    "rate in steps": {"schedule": "step", "decay_every": 1, "decay_factor": 0.5},
+    "cosine": {"schedule": "cosine", "warmup": 0.4},
+    "one cycle": {"schedule": "one_cycle", "warmup": 0.5},
     "bf16": {"precision": "bf16", "dropout": 0.2},
     "contiguous": {"memory_format": "contiguous", "l1": 1e-4, "l2": 1e-4},
     "mlp": {"model": "mlp", "hidden": (16, 16), "schedule": "cosine"},
@@ -48,6 +58,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "target": "accuracy:1",
     },
 }
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "model": [{}, {"model": "mlp", "hidden": (16, 16)}],
+    "augmentation": [{}, AUGMENTED, {"flip": True}, {"cutout": 2}],
+    "dropout": [{}, {"dropout": 0.3}],
+    "batch norm": [{}, {"batch_norm": True}],
+    "accumulation": [{}, {"accumulate": 2}, {"accumulate": 3}],
+    "average": [{}, {"ema": 0.9}],
+    "early stopping": [{}, {"patience": 1}, {"patience": 3, "monitor": "loss"}],
+    "optimizer": [{"optimizer": name} for name in ("sgd", "adam", "adamw", "muon")],
+    "schedule": [{"schedule": name} for name in ("constant", "step", "cosine", "one_cycle")],
+    "warm-up": [{}, {"warmup": 0.0}, {"warmup": 0.5}],
+    "precision": [{}, {"precision": "bf16"}],
+    "layout": [{}, {"memory_format": "contiguous"}],
+    "penalties": [{}, {"l1": 1e-4, "l2": 1e-4}, {"weight_decay": 0.01}, {"grad_clip": 0.5}],
+    "labels": [{}, {"label_smoothing": 0.1}],
+    "seed": [{}, {"seed": 7}],
+}
+"""What a recipe can be put together from, at random."""
 TIMES = {"elapsed_s", "seconds", "time_to_target_s"}
 
 
@@ -66,6 +94,60 @@ def test_stopped_run_ends_bit_for_bit_like_an_uninterrupted_one(name: str, tmp_p
     whole, _ = train(make_job(tmp_path / "whole", **recipe))
     resumed = train_with_stops(tmp_path / "resumed", [3, 9], **recipe)
     assert_same_end(resumed, whole)
+
+
+def stop_in_validation(folder: Path, validation: int, recipe: dict[str, Any]) -> None:
+    """Go on with a run until a signal comes after the first samples of a validation."""
+    stop = StopRequest()
+    job = replace(make_job(folder, **recipe), validation_batch=10)
+    loop = Loop(job, [], stop)
+    restore(loop)
+    batches = [0]
+
+    def count(module: nn.Module, _: object) -> None:
+        batches[0] += not module.training
+        if not module.training and loop.progress.epoch == validation and batches[0] > 1:
+            stop.receive(signal.SIGTERM, None)
+
+    job.module.register_forward_pre_hook(count)
+    with pytest.raises(StoppedError, match="and saved at step"):
+        loop.run()
+    assert (loop.progress.epoch, loop.progress.position) == (validation, STEPS_PER_EPOCH)
+    torch.manual_seed(validation)  # whatever another process would have drawn
+
+
+@pytest.mark.parametrize("name", ["plain", "ema", "batch norm", "bf16", "everything"])
+def test_validation_that_was_left_in_its_midst_is_made_anew(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    whole, _ = train(make_job(tmp_path / "whole", **recipe))
+    for validation in (0, 2):
+        stop_in_validation(tmp_path / "resumed", validation, recipe)
+    assert_same_end(train_with_stops(tmp_path / "resumed", [], **recipe), whole)
+
+
+def random_recipe(chance: random.Random) -> dict[str, Any]:
+    chosen = [chance.choice(options) for options in OPTIONS.values()]
+    return {name: value for fields in chosen for name, value in fields.items()}
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(seed, marks=() if seed < 12 else pytest.mark.slow) for seed in range(112)],
+)
+def test_any_recipe_stopped_anywhere_ends_like_an_uninterrupted_one(
+    seed: int, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    recipe = random_recipe(chance)
+    whole, outcome = train(make_job(tmp_path / "whole", **recipe))
+    if chance.random() < 0.5:
+        stop_in_validation(tmp_path / "resumed", 0, recipe)
+        first = STEPS_PER_EPOCH + 1
+    else:
+        first = 1
+    later = range(first, outcome.steps)
+    stops = sorted(chance.sample(later, min(len(later), chance.randint(0, 4))))
+    assert_same_end(train_with_stops(tmp_path / "resumed", stops, **recipe), whole)
 
 
 @pytest.mark.parametrize("name", ["plain", "everything"])
@@ -140,7 +222,7 @@ def test_time_between_processes_does_not_count(
     loop = Loop(replace(make_job(tmp_path), began_at=1e6 - 2.5), [], StopRequest())
     loop.restore(checkpoint)
     assert loop.elapsed_s() == pytest.approx(checkpoint.state["elapsed_s"] + 2.5)
-    assert loop._start().resumed_at_s == checkpoint.state["elapsed_s"]
+    assert loop.start().resumed_at_s == checkpoint.state["elapsed_s"]
 
 
 @pytest.mark.parametrize("changed", [{"ema": 0.9}, {"model": "mlp"}], ids=str)

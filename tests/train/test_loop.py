@@ -14,7 +14,7 @@ from traintime.train.records import Validation
 from traintime.train.schedules import learning_rate
 from traintime.train.signals import StopRequest
 
-from .jobs import STEPS, STEPS_PER_EPOCH, Witness, make_job, train, validations
+from .jobs import STEPS, STEPS_PER_EPOCH, StopAt, Witness, make_job, train, validations
 
 MLP = {"model": "mlp", "hidden": (8,)}
 EXACT = {**MLP, "optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "schedule": "constant"}
@@ -29,9 +29,9 @@ def first_batch(job: Any) -> tuple[Tensor, Tensor]:
 def gradient_of_first_step(folder: Path, **fields: Any) -> tuple[Loop, Tensor]:
     """Return what the optimizer is given in the first step, penalties and clipping included."""
     loop = Loop(make_job(folder, **{**EXACT, "warmup": 0.0, **fields}), [], StopRequest())
-    before = loop.parameters.values.clone()
+    before = loop.stepper.parameters.values.clone()
     loop._step(0)
-    return loop, before - loop.parameters.values
+    return loop, before - loop.stepper.parameters.values
 
 
 def test_step_computes_the_gradient_of_the_mean_loss(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_penalties_add_their_gradient_on_matrices_alone(
 ) -> None:
     _, free = gradient_of_first_step(tmp_path)
     loop, penalised = gradient_of_first_step(tmp_path, l1=l1, l2=l2)
-    start = Loop(make_job(tmp_path, **EXACT), [], StopRequest()).parameters.values
+    start = Loop(make_job(tmp_path, **EXACT), [], StopRequest()).stepper.parameters.values
     # d/dw of l1 |w| + l2/2 w²
     penalty = l1 * start.sign() + l2 * start
-    penalty[loop.parameters.num_decayed :] = 0
+    penalty[loop.stepper.parameters.num_decayed :] = 0
     assert torch.allclose(penalised - free, penalty, atol=1e-6)
 
 
@@ -97,13 +97,13 @@ def test_label_smoothing_spreads_a_share_over_all_classes(tmp_path: Path) -> Non
     wanted = torch.full_like(log_p, 0.2 / 10)
     wanted[torch.arange(len(labels)), labels] += 0.8
     by_hand = -(wanted * log_p).sum(1).mean()
-    assert torch.allclose(loop._loss(images, labels), by_hand)
+    assert torch.allclose(loop.stepper.loss(images, labels), by_hand)
 
 
 def test_optimizer_is_given_the_schedules_rate_and_the_number_of_each_step(tmp_path: Path) -> None:
     loop = Loop(make_job(tmp_path, **MLP, epochs=2), [], StopRequest())
     given: list[tuple[float, int]] = []
-    loop.optimizer.step = lambda lr, number: given.append((lr, number))  # type: ignore[method-assign]
+    loop.stepper.optimizer.step = lambda lr, number: given.append((lr, number))  # type: ignore[method-assign]
     loop.run()
     expected = [learning_rate(loop.recipe, step, STEPS_PER_EPOCH) for step in range(10)]
     assert given == list(zip(expected, range(1, 11), strict=True))
@@ -124,25 +124,25 @@ def test_each_epoch_sees_every_sample_once_in_an_order_of_its_own(tmp_path: Path
 
 def test_average_follows_the_weights_by_its_decay(tmp_path: Path) -> None:
     loop = Loop(make_job(tmp_path, **EXACT, ema=0.2), [], StopRequest())
-    expected = loop.parameters.values.clone()
+    expected = loop.stepper.parameters.values.clone()
     for position, decay in enumerate((1 / 10, 2 / 11, 0.2)):  # young, it follows more closely
         loop._step(position)
         loop.progress.step += 1
-        expected = decay * expected + (1 - decay) * loop.parameters.values
-    assert loop.average is not None
-    assert torch.allclose(loop.average, expected, atol=1e-6)
+        expected = decay * expected + (1 - decay) * loop.stepper.parameters.values
+    assert loop.stepper.average is not None
+    assert torch.allclose(loop.stepper.average, expected, atol=1e-6)
 
 
 def test_average_is_what_is_validated_and_what_is_left(tmp_path: Path) -> None:
     seen: list[Tensor] = []
 
-    def judge(module: torch.nn.Module) -> Validation:
+    def judge(module: torch.nn.Module, batch: int) -> Validation:
         seen.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
         return Validation(1.0, 0.5)
 
     loop, _ = train(make_job(tmp_path, judge, **MLP, ema=0.9, epochs=1))
-    assert loop.average is not None
-    assert torch.equal(loop.parameters.values, loop.average)
+    assert loop.stepper.average is not None
+    assert torch.equal(loop.stepper.parameters.values, loop.stepper.average)
     left = torch.cat([p.detach().flatten() for p in loop.job.module.parameters()])
     assert torch.equal(seen[-1], left)
 
@@ -150,9 +150,9 @@ def test_average_is_what_is_validated_and_what_is_left(tmp_path: Path) -> None:
 def test_training_goes_on_from_the_weights_and_not_from_their_average(tmp_path: Path) -> None:
     with_average, _ = train(make_job(tmp_path, **MLP, ema=0.9))
     without, _ = train(make_job(tmp_path, **MLP))
-    assert with_average.optimizer.state.keys() == without.optimizer.state.keys()
-    for name, slot in with_average.optimizer.state.items():
-        assert torch.equal(slot, without.optimizer.state[name])
+    assert with_average.stepper.optimizer.state.keys() == without.stepper.optimizer.state.keys()
+    for name, slot in with_average.stepper.optimizer.state.items():
+        assert torch.equal(slot, without.stepper.optimizer.state[name])
 
 
 def test_run_trains_every_epoch_and_learns(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_early_stopping_restores_the_best_model_with_its_batch_statistics(
     accuracies = iter([0.5, 0.9, 0.8, 0.7])
     judged: list[dict[str, Tensor]] = []
 
-    def judge(module: torch.nn.Module) -> Validation:
+    def judge(module: torch.nn.Module, batch: int) -> Validation:
         judged.append({name: t.clone() for name, t in module.state_dict().items()})
         return Validation(1.0, next(accuracies))
 
@@ -301,7 +301,7 @@ def test_last_update_that_breaks_the_weights_does_not_pass_for_a_finished_run(
     def broken(position: int) -> Tensor:
         loss = step(position)
         if position == STEPS_PER_EPOCH - 1:
-            loop.parameters.values.mul_(float("nan"))
+            loop.stepper.parameters.values.mul_(float("nan"))
         return loss
 
     loop._step = broken  # type: ignore[method-assign]
@@ -311,23 +311,37 @@ def test_last_update_that_breaks_the_weights_does_not_pass_for_a_finished_run(
 
 def test_broken_weights_are_not_saved(tmp_path: Path) -> None:
     loop = Loop(make_job(tmp_path), [], StopRequest())
-    loop.parameters.values[3] = float("inf")
+    loop.stepper.parameters.values[3] = float("inf")
     with pytest.raises(DivergedError, match="a weight is no longer finite"):
         loop.save()
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_full_disk_ends_the_run_and_leaves_the_earlier_checkpoint(
+def test_full_disk_lets_the_run_go_on_and_leaves_the_earlier_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = Loop(make_job(tmp_path, checkpoint_every_s=0), [], StopRequest())
+    """Hours of training are worth more than the next checkpoint."""
+    witness = Witness()
+    loop = Loop(make_job(tmp_path, checkpoint_every_s=0), [witness], StopRequest())
     loop.save()
     monkeypatch.setattr("os.fsync", _refuse)
-    with pytest.raises(StorageError, match=r"disk is full.*df -h"):
-        loop.run()
+    assert loop.run().status == "finished"
+    said = [event for event in witness.events if event.kind == "checkpoint failed"]
+    assert "the last good one is of step 0): The disk is full" in said[0].message
+    assert "df -h" in said[0].message
     checkpoint = load_latest(tmp_path / "checkpoints", pytest.fail)
     assert checkpoint is not None
     assert checkpoint.state["step"] == 0
+
+
+def test_full_disk_is_an_error_for_a_run_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopAt(3)
+    stop.loop = loop = Loop(make_job(tmp_path), [], stop)
+    monkeypatch.setattr("os.fsync", _refuse)
+    with pytest.raises(StorageError, match=r"disk is full.*df -h"):
+        loop.run()
 
 
 def _refuse(_: int) -> None:
@@ -341,7 +355,7 @@ def test_bf16_computes_in_bf16_and_keeps_fp32_weights(tmp_path: Path) -> None:
     loss = loop._step(0)
     assert kinds == [torch.bfloat16]
     assert loss.dtype == torch.float32
-    assert loop.parameters.values.dtype == torch.float32
+    assert loop.stepper.parameters.values.dtype == torch.float32
 
 
 def test_channels_last_reaches_the_convolutions(tmp_path: Path) -> None:
@@ -354,14 +368,14 @@ def test_channels_last_reaches_the_convolutions(tmp_path: Path) -> None:
         )
     )
     images, labels = first_batch(loop.job)
-    loop._loss(images[:4], labels[:4])
+    loop.stepper.loss(images[:4], labels[:4])
     assert layouts == [True]
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:
     weights = [
-        train(make_job(tmp_path, **MLP, epochs=1, seed=seed))[0].parameters.values
+        train(make_job(tmp_path, **MLP, epochs=1, seed=seed))[0].stepper.parameters.values
         for seed in (1, 1, 2)
     ]
     assert torch.equal(weights[0], weights[1])

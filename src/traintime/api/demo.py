@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from traintime.api.listener import Listener
 from traintime.api.train import TrainResult, require_torch, train
 from traintime.data.catalogue import DATA_SETS
@@ -18,7 +20,7 @@ def demo(*, listener: Listener | None = None) -> TrainResult:
     """
     require_torch()
     listener = listener or Listener()
-    fields = DEMO if _mnist_can_be_had(listener) else WITHOUT_NETWORK
+    fields: dict[str, Any] = DEMO if _mnist_can_be_had(listener) else WITHOUT_NETWORK
     return train(listener=listener, **fields)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 from traintime.clock.eta import Clock, Eta
-from traintime.ledger.run_folder import RecordFile, RunFolder
-from traintime.train.records import EpochRecord, Observer, Start, StepRecord
+from traintime.errors import StorageError
+from traintime.ledger.record_file import RecordFile
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe import Recipe
+from traintime.train.records import Change, EpochRecord, Event, Observer, Start, StepRecord
 
 
 class Recorder(Observer):
-    """Keeps step, epoch and ETA records.
+    """Keeps step, epoch and ETA records, commands and faults.
 
     Args:
         folder: Where to.
@@ -24,33 +28,58 @@ class Recorder(Observer):
 
     def on_start(self, start: Start) -> None:
         """Drop what a crash left beyond the checkpoint that is resumed from."""
+        self._forget_after(start)
+        self._folder.forget_after("eta", "elapsed_s", start.resumed_at_s)
+        self._add_eta()
+
+    def on_rollback(self, start: Start) -> None:
+        """Drop what was undone."""
+        for name in ("steps", "epochs"):
+            self._close(name)
+        self._forget_after(start)
+
+    def _forget_after(self, start: Start) -> None:
         self._folder.forget_after("steps", "step", start.first_step)
         # Not by step: a checkpoint of an epoch's last step stands before its validation.
         self._folder.forget_after("epochs", "epoch", start.first_epoch)
-        self._folder.forget_after("eta", "elapsed_s", start.resumed_at_s)
-        self._files = {
-            name: RecordFile(self._folder.path / f"{name}.jsonl")
-            for name in ("steps", "epochs", "eta")
-        }
-        self._add_eta()
 
     def on_steps(self, record: StepRecord) -> None:
         """Keep a step record and the ETA after it."""
-        self._files["steps"].add(dataclasses.asdict(record))
+        self._add("steps", record)
         self._add_eta()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Keep an epoch record and the ETA after it."""
-        self._files["epochs"].add(dataclasses.asdict(record))
+        self._add("epochs", record)
         self._add_eta()
+
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        """Keep what a command did, before the command is removed."""
+        self._add("changes", change)
+        with suppress(StorageError):  # the run goes on with it; a resumed one will not know
+            self._close("changes")
+
+    def on_event(self, event: Event) -> None:
+        """Keep a fault that was survived."""
+        self._add("events", event)
 
     def close(self) -> None:
         """Write through to the disk, however training ended."""
-        for file in self._files.values():
+        for name in tuple(self._files):
+            self._close(name)
+
+    def _add(self, name: str, record: StepRecord | EpochRecord | Change | Event | Eta) -> None:
+        if name not in self._files:
+            self._files[name] = RecordFile(self._folder.path / f"{name}.jsonl")
+        self._files[name].add(dataclasses.asdict(record))
+
+    def _close(self, name: str) -> None:
+        file = self._files.pop(name, None)
+        if file:
             file.close()
 
     def _add_eta(self) -> None:
         eta = self._clock.eta
         if eta is not self._last_eta:  # the clock does not work it out anew each time
             self._last_eta = eta
-            self._files["eta"].add(dataclasses.asdict(eta))
+            self._add("eta", eta)

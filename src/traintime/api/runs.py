@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from traintime import __version__
+from traintime.api.callbacks import Callback, checked_callbacks
 from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
@@ -22,14 +25,29 @@ from traintime.recipe import Recipe, read_recipe
 from traintime.units import format_percent
 
 LATEST = "latest"
+MOST_NAMES = 1000
+"""Of the newest runs, that a name which is none of them is compared with."""
 
 
-def list_runs() -> list[LedgerRow]:
-    """Return every run in the ledger, the newest first.
+def list_runs(limit: int | None = None) -> list[LedgerRow]:
+    """Return the runs in the ledger, the newest first.
 
     A run that says it is running, and whose process is gone, was interrupted.
+
+    Args:
+        limit: At most so many; None is all.
+
+    Raises:
+        InputError: The limit is no number of runs.
     """
-    return [_as_it_is(row) for row in Ledger(ledger_path()).rows()]
+    if limit is not None and limit < 0:
+        raise InputError(f"limit={limit} is no number of runs; type for example limit=50")
+    return [_as_it_is(row) for row in Ledger(ledger_path()).rows(limit)]
+
+
+def count_runs() -> int:
+    """Return how many runs are in the ledger."""
+    return Ledger(ledger_path()).count()
 
 
 def _as_it_is(row: LedgerRow) -> LedgerRow:
@@ -47,29 +65,31 @@ def find_run(name: str) -> RunFolder:
     Raises:
         RunFolderError: There is no such run, or its folder is gone.
     """
-    rows = list_runs()
+    ledger = Ledger(ledger_path())
     if name == LATEST:
-        if not rows:
+        newest = ledger.rows(1)
+        if not newest:
             raise RunFolderError("There is no run yet; make one with: traintime demo")
-        return _open_known(rows[0].name, Path(rows[0].folder))
+        return _open_known(newest[0])
     for path in (Path(name), runs_folder() / name):
         if path.is_dir():
             return RunFolder.open(path.resolve())  # '.' has no name
-    known = {row.name: row.folder for row in rows}
-    if name in known:
-        return _open_known(name, Path(known[name]))
-    near = nearest(name, known)
+    row = ledger.row(name)
+    if row:
+        return _open_known(row)
+    near = nearest(name, ledger.names(MOST_NAMES))
     hint = f"Did you mean '{near}'? " if near else ""
     raise RunFolderError(
         f"There is no run named '{name}'. {hint}`traintime runs list` shows those there are"
     )
 
 
-def _open_known(name: str, path: Path) -> RunFolder:
+def _open_known(row: LedgerRow) -> RunFolder:
+    path = Path(row.folder)
     if not path.is_dir():
         raise RunFolderError(
-            f"The folder of '{name}' is gone: '{path}'. "
-            f"Forget the run with: traintime runs delete {name}"
+            f"The folder of '{row.name}' is gone: '{path}'. If it was moved, type its new path in "
+            f"place of the name; else forget the run with: traintime runs delete {row.name}"
         )
     return RunFolder.open(path)
 
@@ -86,17 +106,21 @@ def show_run(name: str) -> dict[str, Any]:
     return known
 
 
-def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
+def resume(
+    name: str, *, listener: Listener | None = None, callbacks: Sequence[Callback] = ()
+) -> TrainResult:
     """Go on with a run that was stopped or killed, exactly where its last checkpoint was.
 
     Args:
         name: Its name, its path, or "latest".
         listener: Told of every stage.
+        callbacks: Your own code, as for `train`.
 
     Raises:
         RunFolderError: There is no such run, it is finished, its folder cannot be used, or it ran
             on a device that this machine does not have.
     """
+    callbacks = checked_callbacks(callbacks)
     folder = find_run(name)
     if folder.is_finished:
         accuracy = folder.read_json("result")["test"]["accuracy"]
@@ -112,7 +136,9 @@ def resume(name: str, *, listener: Listener | None = None) -> TrainResult:
     forecast = Forecast.from_json(folder.read_json("forecast"))
     _check_device(forecast.execution.device, folder)
     row = _row_of(folder, job.recipe, forecast)
-    return run_job(job, forecast, folder, row, listener or Listener(), began_at, resume=True)
+    listener = listener or Listener()
+    _say_version(folder, listener)
+    return run_job(job, forecast, folder, row, listener, began_at, callbacks, resume=True)
 
 
 def _check_device(device: str, folder: RunFolder) -> None:
@@ -126,14 +152,21 @@ def _check_device(device: str, folder: RunFolder) -> None:
         ) from None
 
 
+def _say_version(folder: RunFolder, listener: Listener) -> None:
+    written = folder.read_json("format").get("traintime")
+    if written != __version__:
+        listener.say(f"The run was begun by traintime {written}; {__version__} goes on with it")
+
+
 def _row_of(folder: RunFolder, recipe: Recipe, forecast: Forecast) -> LedgerRow:
-    for row in list_runs():
-        if row.name == folder.name:
-            return row
+    """Return the ledger's row of a run, wherever its folder is now."""
+    row = Ledger(ledger_path()).row(folder.name)
+    if row:
+        return dataclasses.replace(row, folder=str(folder.path.resolve()))
     return LedgerRow(
         name=folder.name,
         folder=str(folder.path.resolve()),
-        began="",
+        began=_began(folder),
         status="running",
         data=recipe.data,
         model=recipe.model,
@@ -145,6 +178,15 @@ def _row_of(folder: RunFolder, recipe: Recipe, forecast: Forecast) -> LedgerRow:
         forecast_high_s=forecast.total_s.high,
         forecast_step_s=forecast.step_time_s.median,
     )
+
+
+def _began(folder: RunFolder) -> str:
+    """Return when a run of another ledger began, in local time; "" if that is not known."""
+    try:
+        started_at = datetime.fromisoformat(folder.read_json("environment")["started_at"])
+    except (RunFolderError, KeyError, TypeError, ValueError):
+        return ""
+    return started_at.astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def delete_run(name: str) -> str:
@@ -163,7 +205,8 @@ def delete_run(name: str) -> str:
             f"The run '{folder.name}' is being trained. Stop it first, with Ctrl-C where it runs"
         )
     folder.delete()
-    Ledger(ledger_path()).delete(folder.name)
+    if _row_without_folder(folder.name):  # else the ledger knows another one of this name
+        Ledger(ledger_path()).delete(folder.name)
     return folder.name
 
 
@@ -177,9 +220,9 @@ def folder_to_delete(name: str) -> RunFolder | None:
 
 
 def _row_without_folder(name: str) -> LedgerRow | None:
-    rows = list_runs()
-    named = rows[:1] if name == LATEST else [row for row in rows if row.name == name]
-    return next((row for row in named if not Path(row.folder).is_dir()), None)
+    ledger = Ledger(ledger_path())
+    row = next(iter(ledger.rows(1)), None) if name == LATEST else ledger.row(name)
+    return row if row and not Path(row.folder).is_dir() else None
 
 
 def compare_runs(names: Sequence[str]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import statistics
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -15,10 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from traintime.api.callbacks import Callback, Callbacks
 from traintime.api.job import KnownJob, planned_recipe
 from traintime.api.listener import Listener
 from traintime.api.recorder import Recorder
+from traintime.api.tensorboard import TensorBoard
 from traintime.api.train import TrainResult, write_report
+from traintime.api.usage_recorder import UsageRecorder
 from traintime.clock.eta import Clock
 from traintime.data.augment import make_augmentation
 from traintime.data.catalogue import DataFacts
@@ -31,6 +35,7 @@ from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import FINISH_S, VALIDATION_BATCH
 from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes, start_peak_anew
 from traintime.ledger.atomic import write_atomically
+from traintime.ledger.commands import Commands
 from traintime.ledger.run_folder import RunFolder
 from traintime.models.build import build
 from traintime.recipe import Recipe
@@ -38,7 +43,8 @@ from traintime.train.checkpoints import load_latest
 from traintime.train.loop import Job, Loop
 from traintime.train.pace import Deadline, Expected
 from traintime.train.records import Outcome, Validation
-from traintime.train.signals import stop_requests
+from traintime.train.signals import StopNow, StopRequest
+from traintime.train.steering import read_changes
 
 SHOWN_MISTAKES = 24
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -54,6 +60,7 @@ class Session:
         folder: Where everything is kept.
         listener: Told of the stages.
         began_at: `perf_counter()` when this process began on the run.
+        callbacks: Told what the loop tells.
     """
 
     def __init__(
@@ -63,56 +70,82 @@ class Session:
         folder: RunFolder,
         listener: Listener,
         began_at: float,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.job, self.forecast = job, forecast
         self.folder, self.listener = folder, listener
-        self.began_at = began_at
+        self.began_at, self.callbacks = began_at, callbacks
         self.execution = forecast.execution
         self.recipe = planned_recipe(job.recipe, forecast)
         self.deadline = _deadline(job.recipe, forecast)
 
-    def run(self, raw: RawImages, *, resume: bool) -> TrainResult:
+    def run(self, raw: RawImages, stop: StopRequest, *, resume: bool) -> TrainResult:
         """Prepare, train, evaluate, and leave everything in the run folder.
 
         Args:
             raw: The data set.
+            stop: Whether somebody asks to stop.
             resume: Go on from the latest checkpoint, or from the start if there was none yet.
+
+        Raises:
+            StopNow: A signal came before there was anything to save.
+            StoppedError: A signal or a command came; the run is saved.
         """
         keep_freed_memory()
         start_peak_anew()
         if self.execution.device != "cpu":
             torch.cuda.reset_peak_memory_stats(self.execution.device)
-        prepared = prepare(raw, self.job.recipe, self.job.facts)
-        torch.manual_seed(self.job.recipe.seed)
-        module = build(self.job.network, fused=self.execution.fused).to(self.execution.device)
+        with stop.immediate():
+            prepared = prepare(raw, self.job.recipe, self.job.facts)
+            module = self._draw()
         thread = ThreadPoolExecutor(1, "traintime-clock")
         clock = Clock(self.recipe, self.forecast, self.deadline, thread)
         recorder = Recorder(self.folder, clock)
-        observers = [clock, recorder, *self.listener.observers(self.recipe, clock)]
-        with stop_requests() as stop, closing(recorder), thread:
+        tensorboard = TensorBoard(self.folder, clock)
+        usage = UsageRecorder(self.folder, self.execution.device)
+        callbacks = Callbacks(self.callbacks, lambda: loop.save(), self.folder.name)
+        shown = self.listener.observers(self.recipe, clock)
+        observers = [clock, recorder, tensorboard, usage, *shown, callbacks]
+        with closing(recorder), closing(tensorboard), closing(usage), thread:
             loop = Loop(self._loop_job(module, prepared), observers, stop)
             if resume:
                 self._restore(loop, clock)
             prepare_s = perf_counter() - self.began_at
-            outcome = loop.run()
-        self.listener.on_testing(len(prepared.test))
-        tested_at = perf_counter()
-        predictions = predict(module, self._in_order(prepared.test, prepared), self.execution)
+            with closing(loop):
+                outcome = loop.run()
+                self.listener.on_testing(len(prepared.test))
+                tested_at = perf_counter()
+                try:
+                    with stop.immediate():
+                        predictions = self._test(loop, module, prepared)
+                except StopNow:
+                    raise loop.stopped() from None
         test = classify(predictions.confusion(), predictions.loss, self.job.facts.classes)
-        seconds = {"prepare": prepare_s, **outcome.seconds, "evaluate": perf_counter() - tested_at}
+        evaluate_s = perf_counter() - tested_at
         self._save_model(module)
-        total_s = loop.elapsed_s()
-        result = self._result(outcome, test, seconds, total_s)
+        seconds = {"prepare": prepare_s, **outcome.seconds, "evaluate": evaluate_s}
+        result = self._result(outcome, test, seconds, loop.elapsed_s())
         mistakes = _mistakes(prepared.test, predictions, self.job.facts)
         self._write_result(result, mistakes, raw.source)
         return result
+
+    def _draw(self) -> nn.Module:
+        """Return the network with the first weights of its seed, on its device."""
+        torch.manual_seed(self.job.recipe.seed)
+        return build(self.job.network, fused=self.execution.fused).to(self.execution.device)
+
+    def _test(self, loop: Loop, module: nn.Module, prepared: PreparedImages) -> Predictions:
+        test = self._in_order(prepared.test, prepared)
+        return loop.in_memory(
+            lambda size: predict(module, test.in_batches_of(size), self.execution)
+        )
 
     def _loop_job(self, module: nn.Module, prepared: PreparedImages) -> Job:
         recipe = self.recipe
         held_out = self._in_order(prepared.validation, prepared)
 
-        def validate(module: nn.Module) -> Validation:
-            predictions = predict(module, held_out, self.execution)
+        def validate(module: nn.Module, batch: int) -> Validation:
+            predictions = predict(module, held_out.in_batches_of(batch), self.execution)
             return Validation(
                 predictions.loss,
                 predictions.accuracy,
@@ -138,10 +171,14 @@ class Session:
             batches=batches,
             train_samples=len(prepared.train),
             validate=validate,
+            validation_batch=VALIDATION_BATCH,
             checkpoints=self.folder.checkpoints,
             began_at=self.began_at,
             resume_command=f"traintime runs resume {self.folder.name}",
+            draw_again=self._draw,
             deadline=self.deadline,
+            commands=Commands(self.folder.path),
+            refuse_if_lost=self.folder.refuse_if_lost,
         )
 
     def _in_order(self, samples: Samples, prepared: PreparedImages) -> OrderedBatches:
@@ -157,10 +194,12 @@ class Session:
 
     def _restore(self, loop: Loop, clock: Clock) -> None:
         checkpoint = load_latest(self.folder.checkpoints, self.listener.say)
+        changes = read_changes(self.folder)
         if checkpoint is None:
+            loop.steering.recall(changes)
             self.listener.say("No checkpoint was due yet: starting over with the same seed")
             return
-        loop.restore(checkpoint)
+        loop.restore(checkpoint, changes)
         done = loop.progress.epoch
         clock.recall([r for r in self.folder.records("epochs") if r["epoch"] <= done])
         self.listener.say(f"Going on from step {loop.progress.step}")

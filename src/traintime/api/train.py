@@ -6,16 +6,21 @@ import dataclasses
 import os
 import platform
 import shutil
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from traintime import __version__
+from traintime.api.callbacks import Callback, checked_callbacks
 from traintime.api.job import (
     KnownJob,
     RecipeLike,
@@ -27,9 +32,16 @@ from traintime.api.job import (
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
 from traintime.api.past_runs import conditions
-from traintime.errors import DivergedError, InputError, MissingExtraError, StoppedError
+from traintime.errors import (
+    DivergedError,
+    InputError,
+    MissingExtraError,
+    StoppedError,
+    StorageError,
+)
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
+from traintime.hardware.preemption import PreemptionWatch, stop_signals
 from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.threads import share_processor
 from traintime.ledger.atomic import write_bytes_atomically
@@ -37,7 +49,11 @@ from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe
+from traintime.train.out_of_memory import is_out_of_memory
+from traintime.train.signals import StopNow, StopRequest, stop_requests
 from traintime.units import format_bytes
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from traintime.evaluate.metrics import Classification
@@ -95,22 +111,30 @@ class TrainResult:
 
 
 def train(
-    recipe: RecipeLike = None, /, *, listener: Listener | None = None, **fields: Any
+    recipe: RecipeLike = None,
+    /,
+    *,
+    listener: Listener | None = None,
+    callbacks: Sequence[Callback] = (),
+    **fields: Any,
 ) -> TrainResult:
     """Train a complete model and hold the forecast against what it took.
 
     Args:
         recipe: A recipe or the path of a YAML file.
         listener: Told of every stage; None is silent.
+        callbacks: Your own code, told of steps, epochs and the rest while it trains.
         **fields: Recipe fields, for example `data="mnist", model="lenet", epochs=3`.
 
     Raises:
         InputError: The recipe cannot be done as it was written, or not in this memory.
+        TraintimeError: A callback failed; the run is saved.
         DataUnavailableError: The data set cannot be had.
         DivergedError: The loss is no longer finite.
         StoppedError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
         StorageError: The disk refused a write.
     """
+    callbacks = checked_callbacks(callbacks)
     job = read_job(recipe, fields)
     require_torch()
     _require_compiler(job.recipe)
@@ -123,7 +147,7 @@ def train(
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
     row = _ledger_row(folder, job.recipe, profile, forecast)
-    return run_job(job, forecast, folder, row, listener, began_at)
+    return run_job(job, forecast, folder, row, listener, began_at, callbacks)
 
 
 def require_torch() -> None:
@@ -154,61 +178,119 @@ def run_job(
     row: LedgerRow,
     listener: Listener,
     began_at: float,
+    callbacks: Sequence[Callback] = (),
     *,
     resume: bool = False,
 ) -> TrainResult:
     """Train in a run folder, new or resumed, and enter the outcome in the ledger."""
-    folder.claim()
     ledger = Ledger(ledger_path())
     row = dataclasses.replace(row, num_processes=row.num_processes + resume)
-    ledger.put(dataclasses.replace(row, status="running"))
-    listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
+    taken_over = folder.claim()
+    if taken_over:
+        listener.say(taken_over)
     try:
-        # Reading and checking the data releases the interpreter; importing torch takes as long.
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(_load_raw, job.facts.name, listener)
-            from traintime.api.session import Session
-
-            raw = reading.result()
-        result = Session(job, forecast, folder, listener, began_at).run(raw, resume=resume)
-    except StoppedError:
-        ledger.put(dataclasses.replace(row, status="stopped"))
-        write_report(folder)
-        raise
-    except DivergedError:
-        ledger.put(dataclasses.replace(row, status="diverged"))
-        write_report(folder)
-        raise
-    except BaseException as error:
-        ledger.put(dataclasses.replace(row, status="failed"))
-        if _is_out_of_memory(error):
-            raise InputError(
-                f"There is not enough memory on {forecast.execution.device} for this job "
-                f"({format_bytes(forecast.peak_memory_bytes.median)} were forecast). Type "
-                f"batch_size={max(1, job.recipe.batch_size // 2)}, "
-                f"or accumulate={2 * job.recipe.accumulate} to keep the batch"
-            ) from error
-        raise
+        # Up to the ledger's last word: another signal, or a late one, must not keep it from that.
+        with stop_requests(stop_signals()) as stop:
+            ledger.put(dataclasses.replace(row, status="running"))
+            try:
+                listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
+                with _preemption(listener):
+                    result = _train_and_test(
+                        job, forecast, folder, listener, began_at, callbacks, stop, resume=resume
+                    )
+            except BaseException as error:
+                _note_failure(error, ledger, row, folder)
+                if is_out_of_memory(error):
+                    raise _too_large(job.recipe, forecast) from error
+                raise
+            ledger.put(_finished(row, result))
     finally:
         folder.release()
-    step_s = result.step_time_s["median"] if result.step_time_s else None
-    ledger.put(
-        dataclasses.replace(
-            row,
-            status=result.status,
-            total_s=result.total_s,
-            step_s=step_s,
-            accuracy=result.test.accuracy,
-        )
-    )
     return result
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Recognise it by its words: torch's CPU allocator has no error type of its own for it."""
-    words = ("out of memory", "can't allocate memory")
-    said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    return said or isinstance(error, MemoryError)
+def _note_failure(error: BaseException, ledger: Ledger, row: LedgerRow, folder: RunFolder) -> None:
+    with suppress(StorageError):  # what ended the run is what has to be said
+        ledger.put(dataclasses.replace(row, status=_status_after(error)))
+        if isinstance(error, StoppedError | DivergedError):
+            write_report(folder)
+
+
+def _too_large(recipe: Recipe, forecast: Forecast) -> InputError:
+    return InputError(
+        f"There is not enough memory on {forecast.execution.device} for this job, not even "
+        f"in small parts ({format_bytes(forecast.peak_memory_bytes.median)} were "
+        f"forecast). Type batch_size={max(1, recipe.batch_size // 2)}, or a smaller model"
+    )
+
+
+def _finished(row: LedgerRow, result: TrainResult) -> LedgerRow:
+    return dataclasses.replace(
+        row,
+        status=result.status,
+        total_s=result.total_s,
+        step_s=result.step_time_s["median"] if result.step_time_s else None,
+        accuracy=result.test.accuracy,
+    )
+
+
+def _train_and_test(
+    job: KnownJob,
+    forecast: Forecast,
+    folder: RunFolder,
+    listener: Listener,
+    began_at: float,
+    callbacks: Sequence[Callback],
+    stop: StopRequest,
+    *,
+    resume: bool,
+) -> TrainResult:
+    try:
+        with stop.immediate():
+            # Reading and checking the data releases the interpreter; importing torch takes as long.
+            reading = in_background(lambda: _load_raw(job.facts.name, listener))
+            from traintime.api.session import Session
+
+            raw = reading.result()
+        session = Session(job, forecast, folder, listener, began_at, callbacks)
+        return session.run(raw, stop, resume=resume)
+    except StopNow:
+        raise StoppedError(
+            stop.signal_number,
+            "Stopped before the first step; nothing is lost. "
+            f"To go on, type: traintime runs resume {folder.name}",
+        ) from None
+
+
+def _preemption(listener: Listener) -> PreemptionWatch:
+    """Return what stops the run when this machine is about to be taken away."""
+
+    def stop(notice: str) -> None:
+        listener.say(f"{notice}: saving and stopping")
+        # The handler runs in the main thread. The SIGTERM that follows it may be another's.
+        os.kill(os.getpid(), getattr(signal, "SIGUSR1", signal.SIGTERM))
+
+    return PreemptionWatch(stop, listener.say)
+
+
+def _status_after(error: BaseException) -> str:
+    if isinstance(error, StoppedError):
+        return "stopped"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Do work in a thread that no exit waits for: a download must not hold up a stop."""
+    future: Future[T] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=do, daemon=True, name="traintime-data").start()
+    return future
 
 
 def write_report(folder: RunFolder) -> Path:

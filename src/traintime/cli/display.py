@@ -15,7 +15,7 @@ from traintime.clock.eta import Clock
 from traintime.forecast.forecast import Forecast
 from traintime.recipe import Recipe
 from traintime.report import terminal
-from traintime.train.records import EpochRecord, Observer, Start, StepRecord
+from traintime.train.records import Change, EpochRecord, Event, Observer, Start, StepRecord
 
 PLAIN_EVERY_S = 2.0
 MOST_EPOCH_LINES = 40
@@ -87,7 +87,7 @@ class EpochLines:
     """Prints a line for each epoch: for all of a few, of many for one in a while and the last."""
 
     def __init__(self, console: Console, recipe: Recipe, *, marks_best: bool) -> None:
-        self._console, self._recipe = console, recipe
+        self._console, self.recipe = console, recipe
         self._marks_best = marks_best
         self._best_accuracy = -1.0
         self._printed_at = -PLAIN_EVERY_S
@@ -97,9 +97,9 @@ class EpochLines:
         """Print an epoch's line, or hold it back."""
         best = self._marks_best and record.validation_accuracy > self._best_accuracy
         self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
-        self._held = terminal.epoch_line(self._recipe, record, best)
+        self._held = terminal.epoch_line(self.recipe, record, best)
         late = monotonic() - self._printed_at >= PLAIN_EVERY_S
-        if self._recipe.epochs <= MOST_EPOCH_LINES or late:
+        if self.recipe.epochs <= MOST_EPOCH_LINES or late:
             self.finish()
 
     def finish(self) -> None:
@@ -115,13 +115,13 @@ class LiveProgress(Observer):
     def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
         self._recipe, self._clock = recipe, clock
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._total_steps = 1
+        self._total_steps = self._steps_per_epoch = 1
         self._step: StepRecord | None = None
         self._lines = EpochLines(self._live.console, recipe, marks_best=True)
 
     def on_start(self, start: Start) -> None:
         """Begin to draw."""
-        self._total_steps = start.total_steps
+        self._total_steps, self._steps_per_epoch = start.total_steps, start.steps_per_epoch
         self._live.start()
         self._draw()
 
@@ -134,6 +134,17 @@ class LiveProgress(Observer):
         """Leave a line and redraw."""
         self._lines.add(record)
         self._draw()
+
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        """Say what a command did, and go on by what holds now."""
+        self._recipe = self._lines.recipe = recipe
+        self._total_steps = recipe.epochs * self._steps_per_epoch
+        self._live.console.print(terminal.change_line(change))
+        self._draw()
+
+    def on_event(self, event: Event) -> None:
+        """Say what was survived."""
+        self._live.console.print(terminal.event_line(event))
 
     def on_end(self, status: str) -> None:
         """Stop drawing."""
@@ -156,13 +167,13 @@ class PlainProgress(Observer):
 
     def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
         self._console, self._recipe, self._clock = console, recipe, clock
-        self._total_steps = 1
+        self._total_steps = self._steps_per_epoch = 1
         self._printed_at = monotonic()
         self._lines = EpochLines(console, recipe, marks_best=False)
 
     def on_start(self, start: Start) -> None:
         """Note the length of the run."""
-        self._total_steps = start.total_steps
+        self._total_steps, self._steps_per_epoch = start.total_steps, start.steps_per_epoch
 
     def on_steps(self, record: StepRecord) -> None:
         """Print a line if the last one is a while ago."""
@@ -176,6 +187,16 @@ class PlainProgress(Observer):
     def on_epoch(self, record: EpochRecord) -> None:
         """Print a line, unless there are too many."""
         self._lines.add(record)
+
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        """Say what a command did, and go on by what holds now."""
+        self._recipe = self._lines.recipe = recipe
+        self._total_steps = recipe.epochs * self._steps_per_epoch
+        self._console.print(terminal.change_line(change))
+
+    def on_event(self, event: Event) -> None:
+        """Say what was survived."""
+        self._console.print(terminal.event_line(event))
 
     def on_end(self, status: str) -> None:
         """Print the last epoch's line."""

@@ -110,6 +110,14 @@ def machine(
     run_verb(lambda: verbs.machine(device, save=save, **shown), as_json)
 
 
+@app.command()
+def ledger(as_json: Json = False) -> None:
+    """Show what all runs say together: how they ended, and how good their forecasts were."""
+    from traintime.cli import ledger as verb
+
+    run_verb(lambda: verb.show_ledger(as_json=as_json), as_json)
+
+
 def _version(shown: bool) -> None:
     if shown:
         from traintime import __version__

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
+from traintime.cli.ledger import runs_list
+from traintime.cli.profile import runs_profile
 from traintime.cli.running import Json, run_verb
+from traintime.cli.steer import (
+    runs_continue,
+    runs_extend,
+    runs_pause,
+    runs_save,
+    runs_set,
+    runs_stop,
+)
 
 runs = typer.Typer(help="The runs made so far.", no_args_is_help=True)
 
@@ -15,20 +25,24 @@ RunName = Annotated[
 ]
 
 
-@runs.command("list")
-def runs_list(as_json: Json = False) -> None:
-    """List all runs, the newest first."""
-    from traintime.cli import verbs
-
-    run_verb(lambda: verbs.list_runs(as_json=as_json), as_json)
-
-
 @runs.command("show")
 def runs_show(run: RunName, as_json: Json = False) -> None:
     """Show a run: recipe, forecast, epochs and result."""
     from traintime.cli import verbs
 
     run_verb(lambda: verbs.show_run(run, as_json=as_json), as_json)
+
+
+@runs.command("watch")
+def runs_watch(
+    run: RunName = "latest",
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and do not stay.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Watch a run while it trains, from any terminal: curves, time left, machine, warnings."""
+    from traintime.cli import watch
+
+    run_verb(lambda: watch.watch(run, once=once, as_json=as_json), as_json)
 
 
 @runs.command("resume")
@@ -59,3 +73,13 @@ def runs_compare(
     from traintime.cli import verbs
 
     run_verb(lambda: verbs.compare_runs(names, as_json=as_json), as_json)
+
+
+runs.command("list")(runs_list)
+runs.command("profile")(runs_profile)
+runs.command("set")(runs_set)
+runs.command("extend")(runs_extend)
+runs.command("pause")(runs_pause)
+runs.command("continue")(runs_continue)
+runs.command("save")(runs_save)
+runs.command("stop")(runs_stop)

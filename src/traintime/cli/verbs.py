@@ -100,17 +100,6 @@ def _save_machine(name: str, device: str, *, measure: bool, as_json: bool) -> No
     )
 
 
-def list_runs(*, as_json: bool) -> None:
-    """List all runs."""
-    rows = runs_api.list_runs()
-    if as_json:
-        print_json([dataclasses.asdict(row) for row in rows])
-    elif rows:
-        make_console().print(terminal.runs_table(rows))
-    else:
-        make_console().print("No run yet; make one with: traintime demo")
-
-
 def show_run(run: str, *, as_json: bool) -> None:
     """Show one run."""
     known = runs_api.show_run(run)

@@ -29,10 +29,12 @@ class Scale:
         bound: The best value there can be: 1 for a share, 100 for a percentage, 0 for a loss. Where
             a larger value is better and no bound is known, give None: the error is then 1 / value,
             so the metric has to be positive and its gains count as ratios.
+        worst: The worst value there can be, where one is known: 0 for a share.
     """
 
     larger_is_better: bool
     bound: float | None = None
+    worst: float | None = None
 
     def log_error(self, values: Sequence[float] | Array) -> Array:
         """Return natural logarithms of the errors; the smaller, the better."""
@@ -54,10 +56,13 @@ class Scale:
             return np.exp(-log_errors)
         bound = self.bound or 0.0
         errors = np.exp(log_errors)
+        if self.worst is not None:
+            errors = np.minimum(errors, abs(bound - self.worst))
         return bound - errors if self.larger_is_better else bound + errors
 
 
-ACCURACY, LOSS = Scale(larger_is_better=True, bound=1.0), Scale(larger_is_better=False)
+ACCURACY = Scale(larger_is_better=True, bound=1.0, worst=0.0)
+LOSS = Scale(larger_is_better=False)
 
 
 @dataclass(frozen=True)

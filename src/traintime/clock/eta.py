@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,13 @@ from traintime.forecast.time_budget import fitting_epochs
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
 from traintime.train.pace import Deadline
-from traintime.train.records import EpochRecord, Observer, Start, StepRecord
+from traintime.train.records import Change, EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval, format_duration, format_percent
 
 if TYPE_CHECKING:
     from traintime.clock.outlook import Outlook
 
+METRICS: tuple[Metric, ...] = ("accuracy", "loss")
 UPDATE_SHARE = 0.01
 """Of a run's time, at most, that is spent on working the ETA out anew."""
 OUTLOOK_SHARE = 0.02
@@ -88,7 +89,7 @@ class Clock(Observer):
         self._curve: Curve | None = expected_curve(recipe, self.metric)
         self._steps = Speed(forecast.step_time_s)
         self._validations = Speed(forecast.stages_s["validate"].scaled(1 / recipe.epochs))
-        self._seen: list[float] = []
+        self._validated_as: list[dict[Metric, float]] = []
         self._margin = 0.0
         self._done = 0.0
         self._validated = 0
@@ -130,8 +131,13 @@ class Clock(Observer):
     def recall(self, epochs: Iterable[Mapping[str, Any]]) -> None:
         """Take up the validations of earlier processes on this run, from their epoch records."""
         for record in epochs:
-            self._seen.append(float(record[f"validation_{self.metric}"]))
+            self._validated_as.append({m: float(record[f"validation_{m}"]) for m in METRICS})
             self._margin = float(record.get("margin", 0.0))  # earlier versions knew of none
+
+    @property
+    def _seen(self) -> list[float]:
+        """What the validations so far were, by the metric that is watched."""
+        return [validation[self.metric] for validation in self._validated_as]
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Learn from a validation."""
@@ -140,12 +146,41 @@ class Clock(Observer):
         self._last = (record.step, record.elapsed_s)
         self._done = float(record.epoch)
         self._validated = record.epoch
-        accuracy, loss = record.validation_accuracy, record.validation_loss
-        self._seen.append(accuracy if self.metric == "accuracy" else loss)
+        self._validated_as.append(
+            {"accuracy": record.validation_accuracy, "loss": record.validation_loss}
+        )
         self._margin = record.margin
         if self.recipe.min_chance or self._looked_s <= OUTLOOK_SHARE * record.elapsed_s:
             self._look_ahead()
         self._update(record.elapsed_s)
+
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        """Take up another end, target or schedule."""
+        if not change.changes:
+            return
+        self._take_up(recipe)
+        if self._seen and not self._looking:
+            self._look_ahead()
+        self._update(change.elapsed_s)
+
+    def _take_up(self, recipe: Recipe) -> None:
+        metric = recipe.goal.metric if recipe.goal else recipe.monitor
+        self.recipe, self.metric = recipe, metric
+        self.outlook = None
+        if self._looking:
+            self._looking.cancel()
+            self._looking = None
+        self._curve = expected_curve(recipe, metric)
+        if self.deadline and recipe.time_budget:
+            self.deadline = replace(self.deadline, budget=recipe.time_budget)
+
+    def on_rollback(self, start: Start) -> None:
+        """Go back to where the run goes on from; the time is spent all the same."""
+        self._done = start.first_step / start.steps_per_epoch
+        self._validated = start.first_epoch
+        del self._validated_as[start.first_epoch :]
+        self.outlook, self._looking, self._last, self._is_warm = None, None, None, False
+        self._update(start.elapsed_s)
 
     def stop_reason(self) -> str:
         """Say why the run should end now, or nothing."""

@@ -118,9 +118,14 @@ class ResidentBatches:
         self._augmentation = augmentation
         self._device = self._images.labels.device  # with its index: "cuda" has become "cuda:0"
         self._order = Generator(self._device)
-        self._augmenting = Generator(self._device).manual_seed(_mixed(seed, "augmentation"))
+        self._augmenting = Generator(self._device)
+        self.begin_again()
         self.steps_per_epoch = ceil(len(samples) / batch_size)
         self.start_epoch(0)
+
+    def begin_again(self) -> None:
+        """Augment as at the beginning."""
+        self._augmenting.manual_seed(_mixed(self._seed, "augmentation"))
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle. The order depends on the seed and the epoch alone, so it can be had again."""
@@ -156,6 +161,10 @@ class OrderedBatches:
     def __init__(self, images: ResidentImages, batch_size: int) -> None:
         self._images = images
         self._batch_size = batch_size
+
+    def in_batches_of(self, batch_size: int) -> OrderedBatches:
+        """Return the same samples in batches of another size."""
+        return OrderedBatches(self._images, batch_size)
 
     def __len__(self) -> int:
         return ceil(len(self._images) / self._batch_size)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from traintime.errors import StorageError
 
 
@@ -29,8 +31,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     with refused_writes_explained(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(0o666 & ~_umask())  # safetensors leaves files to their owner alone
+            temporary.chmod(mode)  # safetensors leaves files to their owner alone
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -43,6 +47,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content at once; see `write_atomically`."""
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder that nothing else writes to.
+
+    Files that name another living process are let be: it may still be at work on them.
+    """
+    for path in folder.glob(".*tmp*"):  # ours, and those that safetensors makes
+        number = re.search(r"\.(\d+)\.tmp$", path.name)
+        owner = int(number[1]) if number else os.getpid()
+        if owner == os.getpid() or not psutil.pid_exists(owner):
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager
@@ -59,6 +76,10 @@ def refused_writes_explained(path: Path) -> Generator[None]:
                 f"The disk is full: '{path}' could not be written. What was there before is "
                 f"unharmed. Free some space (see it with: df -h '{path.parent}') and try again"
             ) from error
+        if number == errno.ENOENT:
+            raise StorageError(
+                f"'{path}' cannot be written: the folder '{path.parent}' is gone"
+            ) from error
         raise StorageError(
             f"'{path}' cannot be written ({os.strerror(number)}). Check with: "
             f"ls -ld '{path.parent}'"
@@ -71,12 +92,6 @@ def _system_error(error: Exception) -> int | None:
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,53 +1,23 @@
-"""The ledger: one row per run, with what was forecast and what it took.
-
-The file is versioned by SQLite's `user_version`. Columns are only ever added, each with a default
-or NULL, so that an older traintime can still read and write what a newer one has migrated.
-"""
+"""The ledger: one row per run, with what was forecast and what it took."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from traintime.errors import StorageError
+from traintime.ledger.schema import VERSION, VERSION_OF_FACTS, migrate, version_of
+from traintime.ledger.summary import LedgerSummary, summarize
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    name TEXT PRIMARY KEY,
-    folder TEXT NOT NULL,
-    began TEXT NOT NULL,
-    status TEXT NOT NULL,
-    data TEXT NOT NULL,
-    model TEXT NOT NULL,
-    target TEXT,
-    machine TEXT NOT NULL,
-    evidence TEXT NOT NULL,
-    forecast_s REAL NOT NULL,
-    forecast_low_s REAL NOT NULL,
-    forecast_high_s REAL NOT NULL,
-    forecast_step_s REAL NOT NULL,
-    total_s REAL,
-    step_s REAL,
-    accuracy REAL
-)
-"""
-"""Of version 0; what came later is added to every ledger, new or old."""
-VERSION = 1
-ADDED = {
-    "device": "TEXT",
-    "execution": "TEXT",
-    "batch_size": "INTEGER",
-    "parameters": "INTEGER",
-    "software": "TEXT",
-    "uncorrected_step_s": "REAL",
-    "num_processes": "INTEGER NOT NULL DEFAULT 1",
-}
-"""Columns since version 0, with their types."""
-PATIENCE_S = 0.1
-"""How long a read that is not worth waiting for waits for a locked ledger."""
+PATIENCE_S = 30.0
+"""How long a locked ledger is waited for."""
+HASTE_S = 0.1
+"""And how long by a read that is not worth waiting for."""
+MOST_FINISHED = 1000
+"""Runs that a correction is made of."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +76,29 @@ class LedgerRow:
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
-FINISHED = f"""
-SELECT {", ".join(COLUMNS)} FROM runs
+MARKS = ", ".join("?" * len(COLUMNS))
+CHANGED = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+# What is put again keeps its rowid, so these count the runs in the order in which they began,
+# also those of one second, and those before and after the clock was set back.
+PUT = f"""
+INSERT INTO runs ({", ".join(COLUMNS)}) VALUES ({MARKS})
+ON CONFLICT (name) DO UPDATE SET {CHANGED}
+"""  # noqa: S608 - names from our own dataclass
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM runs"  # noqa: S608
+NEWEST = "ORDER BY rowid DESC LIMIT ?"
+FINISHED = """
 WHERE machine = ? AND device = ? AND software = ? AND num_processes = 1 AND total_s IS NOT NULL
 AND typeof(step_s) = 'real' AND typeof(uncorrected_step_s) = 'real'
-ORDER BY began DESC LIMIT 1000
-"""  # noqa: S608 - names from our own dataclass
+"""
 
 
 class Ledger:
     """All runs that this user made.
 
+    What `put` has returned from is on the disk: no crash, of a process or of the power, loses it.
+
     Args:
-        path: The SQLite file; made if it is not there.
+        path: The SQLite file; the first `put` makes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,20 +110,46 @@ class Ledger:
         Raises:
             StorageError: The file cannot be written.
         """
-        marks = ", ".join("?" * len(COLUMNS))
-        with self._connection() as connection:
-            connection.execute(
-                f"INSERT OR REPLACE INTO runs ({', '.join(COLUMNS)}) VALUES ({marks})",  # noqa: S608 - names from our own dataclass
-                astuple(row),
-            )
+        with self._writing() as connection:
+            connection.execute(PUT, astuple(row))
 
-    def rows(self) -> list[LedgerRow]:
-        """Return all runs, the newest first."""
-        with self._connection() as connection:
-            found = connection.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY began DESC, rowid DESC"  # noqa: S608
-            )
-            return [LedgerRow(*values) for values in found]
+    def delete(self, name: str) -> None:
+        """Forget a run; its folder is not touched."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+
+    def rows(self, limit: int | None = None) -> list[LedgerRow]:
+        """Return runs, the newest first: all, or at most so many."""
+        return self._select(NEWEST, -1 if limit is None else limit)
+
+    def row(self, name: str) -> LedgerRow | None:
+        """Return the run of a name."""
+        return next(iter(self._select("WHERE name = ?", name)), None)
+
+    def running(self, limit: int) -> list[LedgerRow]:
+        """Return the newest runs that say they are running."""
+        return self._select(f"WHERE status = 'running' {NEWEST}", limit)
+
+    def names(self, limit: int) -> list[str]:
+        """Return the names of the newest runs."""
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT name FROM runs {NEWEST}", (limit,))  # noqa: S608
+            return [name for (name,) in found]
+
+    def count(self) -> int:
+        """Return how many runs there are."""
+        with self._reading() as connection:
+            (number,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+            return int(number)
+
+    def summary(self, machine: str) -> LedgerSummary:
+        """Return what the ledger knows, in figures.
+
+        Args:
+            machine: Whose runs are told apart by model.
+        """
+        with self._reading() as connection:
+            return summarize(connection, self._path, machine)
 
     def finished(self, machine: str, device: str, software: str) -> list[LedgerRow]:
         """Return the runs that one process each brought to their end, the newest first.
@@ -162,57 +168,72 @@ class Ledger:
         try:
             if not self._path.is_file():
                 return []
-            uri = f"{self._path.resolve().as_uri()}?mode=ro"
-            with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S)) as connection:
-                if _version(connection) < VERSION:
+            with closing(self._open_to_read(HASTE_S)) as connection:
+                if version_of(connection) < VERSION_OF_FACTS:
                     return []
-                found = connection.execute(FINISHED, (machine, device, software))
+                found = connection.execute(
+                    f"{SELECT} {FINISHED} {NEWEST}", (machine, device, software, MOST_FINISHED)
+                )
                 return [LedgerRow(*values) for values in found]
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
 
-    def delete(self, name: str) -> None:
-        """Forget a run; its folder is not touched."""
-        with self._connection() as connection:
-            connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+    def _select(self, which: str, *values: object) -> list[LedgerRow]:
+        with self._reading() as connection:
+            return [LedgerRow(*found) for found in connection.execute(f"{SELECT} {which}", values)]
 
     @contextmanager
-    def _connection(self) -> Generator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        """Open the file such that nothing in it can change; where there is none, read nothing."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=30)
+            if not self._path.exists():
+                with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                    migrate(connection)
+                    yield connection
+                return
+            self._bring_up_to_date()
+            with closing(self._open_to_read(PATIENCE_S)) as connection:
+                yield connection
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
+
+    def _bring_up_to_date(self) -> None:
+        with closing(self._open_to_read(PATIENCE_S)) as connection:
+            is_old = version_of(connection) < VERSION
+        # No reader is open now, so the writer leaves no long log behind for readers to go through.
+        if is_old:
+            with suppress(StorageError), self._writing():  # one that is not ours is read as it is
+                pass
+
+    def _open_to_read(self, patience_s: float) -> sqlite3.Connection:
+        uri = f"{self._path.resolve().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, timeout=patience_s)
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
+        """Open the file, migrated; each statement is a transaction of its own."""
         try:
-            with connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(SCHEMA)
-                if _version(connection) < VERSION:
-                    _migrate(connection)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(
+                sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)
+            ) as connection:
+                connection.execute("PRAGMA synchronous=FULL")  # some systems build SQLite with less
+                connection.execute("PRAGMA fullfsync=ON")  # macOS keeps its own promise only so
+                if version_of(connection) < VERSION:
+                    migrate(connection)
                 yield connection
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
-        finally:
-            connection.close()
 
     def _explained(self, error: Exception) -> StorageError:
-        return StorageError(
-            f"The ledger '{self._path}' cannot be used ({error}). Move it away to start a new one: "
-            f"mv '{self._path}' '{self._path}.old'"
-        )
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Add the columns that an older ledger lacks: all of them, or none if it is interrupted."""
-    connection.execute("BEGIN IMMEDIATE")  # another process may be migrating: look after it has
-    present = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
-    for name, kind in ADDED.items():
-        if name not in present:
-            connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.commit()
+        said = f"The ledger '{self._path}' cannot be used ({error})."
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                next_step = "Another process has locked it; wait for that, and type the same again"
+            case sqlite3.SQLITE_FULL:
+                next_step = f"Free some space; see it with: df -h '{self._path.parent}'"
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+                next_step = f"See who may: ls -ld '{self._path.parent}' '{self._path}'"
+            case _:
+                next_step = f"Move it away to start a new one: mv '{self._path}' '{self._path}.old'"
+        return StorageError(f"{said} {next_step}")

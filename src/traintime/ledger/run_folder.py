@@ -4,33 +4,50 @@ format.json         version of this layout
 recipe.yaml         what was asked for, complete
 environment.json    machine, versions, how it is computed
 forecast.json       before the run
+spare.json          these four once more, with checksums, should one be damaged
 steps.jsonl         a record a few times a second
 epochs.jsonl        a record per validation
 eta.jsonl           the ETA as it moved
+tensorboard/        curves, for tensorboard --logdir RUNS
 checkpoints/        the last two
+process.lock        locked by the process that is at work on it
 result.json         how it ended; a run without it can be resumed
 model.safetensors   the trained weights
 report.html         all of this, to look at
+
+Where there is a reason for it:
+
+process.json        which process is at work on it, while one is
+commands/           what it was told and has not taken up yet
+changes.jsonl       what it was told while it was trained, and what that changed
+events.jsonl        faults that it survived
+usage.jsonl         what its process used, a sample every two seconds
+profile.json        where a step goes, if it was profiled
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from traintime.errors import RunFolderError
-from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
+from traintime.ledger.atomic import (
+    refused_writes_explained,
+    remove_leftovers,
+    write_bytes_atomically,
+)
+from traintime.ledger.record_file import forget_after, read_records
+from traintime.ledger.run_lock import RunLock
+from traintime.ledger.spare import restore, write_with_spare
 
 FORMAT = 1
+SPARED = ("format.json", "recipe.yaml", "environment.json", "forecast.json")
 
 
 class RunFolder:
@@ -43,6 +60,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self._lock = RunLock(path)
 
     @classmethod
     def create(cls, parent: Path, name: str, version: str) -> RunFolder:
@@ -73,11 +91,16 @@ class RunFolder:
             RunFolderError: It is none, or was written by another version.
         """
         folder = cls(path)
-        if not (path / "format.json").is_file():
+        try:
+            written = folder.read_json("format")
+        except RunFolderError:
+            if restore(path / "format.json"):
+                return cls.open(path)
+            if (path / "format.json").is_file():
+                raise
             raise RunFolderError(
                 f"'{path}' is no run folder; `traintime runs list` shows those there are"
-            )
-        written = folder.read_json("format")
+            ) from None
         if written.get("format") != FORMAT:
             raise RunFolderError(
                 f"'{path}' has format {written.get('format')}, written by traintime "
@@ -96,45 +119,50 @@ class RunFolder:
         """Whether the run has come to its end."""
         return (self.path / "result.json").is_file()
 
-    def claim(self) -> None:
-        """Note this process as the one that is at work on the run, in process.json.
+    def claim(self) -> str | None:
+        """Take the right to work on the run, that one process at a time has: see `RunLock`.
+
+        Returns:
+            What to say if a process that is gone had not released it; else None.
 
         Raises:
-            RunFolderError: Another one is.
+            RunFolderError: Another process is at work on the run.
+            StorageError: The disk refused.
         """
-        owner = self._living_owner()
-        if owner not in (None, os.getpid()):
-            raise RunFolderError(
-                f"The run '{self.name}' is being trained by process {owner} on this machine. "
-                f"Wait for it, or stop it first: kill {owner}"
-            )
-        began = psutil.Process().create_time()
-        process = {"pid": os.getpid(), "host": platform.node(), "began": began}
-        self.write_json("process", process)
+        return self._lock.claim()
 
     def release(self) -> None:
-        """Take back what `claim` noted."""
-        (self.path / "process.json").unlink(missing_ok=True)
+        """Give back what `claim` took."""
+        self._lock.release()
 
     @property
     def is_running(self) -> bool:
-        """Whether a process of this machine is at work on the run."""
-        return self._living_owner() is not None
+        """Whether a process, here or on another machine, is at work on the run."""
+        return self._lock.living_owner() is not None
 
-    def _living_owner(self) -> int | None:
-        """Return the process at work; a number that was given to another one since is none."""
-        try:
-            noted = self.read_json("process")
-            process = psutil.Process(int(noted["pid"]))
-            is_same = abs(process.create_time() - float(noted["began"])) < 1
-        except (RunFolderError, KeyError, TypeError, ValueError, psutil.Error):
-            return None
-        return process.pid if is_same and noted.get("host") == platform.node() else None
+    def refuse_if_lost(self) -> None:
+        """Refuse to go on if this process was suspended for so long that another took over.
+
+        Only another machine can, one that sees neither this process nor its lock. Nothing may be
+        written to the folder then.
+
+        Raises:
+            RunFolderError: Names the process that did.
+        """
+        if self._lock.taken_over_by:
+            raise RunFolderError(
+                f"The run '{self.name}' was taken over by {self._lock.taken_over_by} while this "
+                "process gave no sign of life. Nothing is lost: it goes on there"
+            )
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write `name`.json whole."""
+        path = self.path / f"{name}.json"
         text = json.dumps(values, indent=1, ensure_ascii=False)
-        write_bytes_atomically(self.path / f"{name}.json", text.encode())
+        if path.name in SPARED:
+            write_with_spare(path, text)
+        else:
+            write_bytes_atomically(path, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read `name`.json.
@@ -159,8 +187,7 @@ class RunFolder:
 
     def write_recipe(self, values: Mapping[str, Any]) -> None:
         """Write recipe.yaml."""
-        text = yaml.safe_dump(dict(values), sort_keys=False)
-        write_bytes_atomically(self.path / "recipe.yaml", text.encode())
+        write_with_spare(self.path / "recipe.yaml", yaml.safe_dump(dict(values), sort_keys=False))
 
     def read_recipe(self) -> dict[str, Any]:
         """Read recipe.yaml.
@@ -177,23 +204,40 @@ class RunFolder:
             raise RunFolderError(f"'{path}' holds no recipe; start a new run")
         return {str(key): value for key, value in values.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
-    def records(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of `name`.jsonl; a last line cut short by a crash is left out."""
-        try:
-            lines = (self.path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+    def records(
+        self,
+        name: str,
+        say: Callable[[str], None] | None = None,
+        needed: Collection[str] = (),
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the records of `name`.jsonl that are whole; see `read_records`."""
+        return read_records(self.path / f"{name}.jsonl", say, needed)
 
-    def forget_after(self, name: str, key: str, last: float) -> None:
+    def forget_after(
+        self, name: str, key: str, last: float, say: Callable[[str], None] | None = None
+    ) -> None:
         """Drop the records of `name`.jsonl whose `key` is beyond what is resumed from."""
-        kept = [record for record in self.records(name) if record[key] <= last]
-        text = "".join(json.dumps(record) + "\n" for record in kept)
-        write_bytes_atomically(self.path / f"{name}.jsonl", text.encode())
+        forget_after(self.path / f"{name}.jsonl", key, last, say)
+
+    def mend(self, say: Callable[[str], None]) -> None:
+        """Put right what a crash or a bad disk did to the files that a resumed run needs.
+
+        Args:
+            say: Told in a sentence about each file.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        remove_leftovers(self.path)
+        for name in SPARED:
+            done = restore(self.path / name)
+            if done:
+                say(done)
+        try:
+            self.read_json("environment")
+        except RunFolderError as error:  # facts for the report; training needs none of them
+            self.write_json("environment", {})
+            say(f"What the run began on is lost: {error}")
 
     def delete(self) -> None:
         """Remove the folder and everything in it.
@@ -203,33 +247,3 @@ class RunFolder:
         """
         with refused_writes_explained(self.path):
             shutil.rmtree(self.path)
-
-
-class RecordFile:
-    """A growing file of JSON lines, each handed to the system as soon as it is written.
-
-    Args:
-        path: The file; records are added to what it holds.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with refused_writes_explained(path):
-            self._file = path.open("a", encoding="utf-8")
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Write a record.
-
-        Raises:
-            StorageError: The disk refused.
-        """
-        with refused_writes_explained(self._path):
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Write through to the disk."""
-        with refused_writes_explained(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()

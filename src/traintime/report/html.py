@@ -22,6 +22,7 @@ from traintime.report.page import breakdown, facts
 from traintime.report.page.comparison import compare
 from traintime.report.page.curves import chart_data, eta_finding
 from traintime.report.page.headline import headline
+from traintime.report.page.incidents import incidents
 from traintime.report.page.quality import quality
 from traintime.report.page.run_files import RunFiles, read_run_files
 from traintime.units import format_duration, format_percent
@@ -54,6 +55,7 @@ def _sections(run: RunFiles) -> dict[str, Any]:
         "charts": charts,
         "charts_json": as_script_json(charts),
         "eta_finding": eta_finding(run),
+        "incidents": incidents(run),
         "stage_finding": breakdown.stage_finding(run),
         "stage_bars": breakdown.stage_bars(run),
         "stage_table": breakdown.stage_table(run),

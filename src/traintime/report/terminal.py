@@ -15,7 +15,8 @@ from traintime.forecast.forecast import Forecast
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
 from traintime.recipe.parse import make_recipe
-from traintime.train.records import EpochRecord, StepRecord
+from traintime.recipe.steering import in_words
+from traintime.train.records import Change, EpochRecord, Event, StepRecord
 from traintime.units import (
     Interval,
     format_bytes,
@@ -167,16 +168,16 @@ def progress_lines(
         done = eta.elapsed_s / max(eta.finish_s.median, 1e-9)
     bar = progress_bar(done).append(f" {format_percent(done, 0)}", "bold")
     where = (
-        f"epoch {_of_planned(int(step.epoch) + 1, recipe)} · step {step.step:,}"
+        f"epoch {of_planned(int(step.epoch) + 1, recipe)} · step {step.step:,}"
         f"{'' if recipe.budget else f'/{total_steps:,}'} · loss {step.loss:.4f} · "
         f"{format_count(step.samples_per_s)} samples/s"
     )
     rows: list[tuple[str, RenderableType]] = [("Training", bar), ("", where)]
-    rows += _eta_rows(recipe, eta)
+    rows += eta_rows(recipe, eta)
     return labelled(rows)
 
 
-def _of_planned(epoch: int, recipe: Recipe) -> str:
+def of_planned(epoch: int, recipe: Recipe) -> str:
     """Return which epoch it is of how many; a budget leaves time for more of them, or fewer."""
     width = len(str(recipe.epochs))
     if recipe.budget:
@@ -184,7 +185,8 @@ def _of_planned(epoch: int, recipe: Recipe) -> str:
     return f"{min(epoch, recipe.epochs):>{width}}/{recipe.epochs}"
 
 
-def _eta_rows(recipe: Recipe, eta: Eta) -> list[tuple[str, RenderableType]]:
+def eta_rows(recipe: Recipe, eta: Eta) -> list[tuple[str, RenderableType]]:
+    """Return what is known of the end, with labels."""
     rows: list[tuple[str, RenderableType]] = []
     if recipe.goal:
         rows.append(("to target", Text(eta_to_target(eta), "bold")))
@@ -222,11 +224,34 @@ def format_left(interval: Interval) -> str:
 def epoch_line(recipe: Recipe, record: EpochRecord, best: bool) -> Text:
     """Return the line that stays of an epoch."""
     line = Text(" " * LABEL_WIDTH)
-    line.append(f"epoch {_of_planned(record.epoch, recipe)}", "dim")
+    line.append(f"epoch {of_planned(record.epoch, recipe)}", "dim")
     line.append(f"  {format_duration(record.elapsed_s):>8}  loss {record.train_loss:.4f}")
     line.append(f"  {recipe.validate_on} loss {record.validation_loss:.4f}")
     accuracy = format_percent(record.validation_accuracy, 2)
     return line.append(f"  accuracy {accuracy}", "bold green" if best else "")
+
+
+def change_line(change: Change) -> Text:
+    """Return the line that stays of a command to the run."""
+    line = Text(" " * LABEL_WIDTH)
+    line.append(f"{change_words(change)} at step {change.step:,}", "bold cyan")
+    return line.append(f" · {change.by}", "dim")
+
+
+def change_words(change: Change) -> str:
+    """Return what a command did: 'lr 0.02 → 0.01', 'paused', 'refused: ...'."""
+    if change.refused:
+        return f"{change.verb} was refused: {change.refused}"
+    if change.verb in ("set", "extend", "roll back"):
+        return in_words(change.changes) or "nothing changed"
+    return {"pause": "paused", "continue": "continued", "save": "saved", "stop": "stopped"}.get(
+        change.verb, change.verb
+    )
+
+
+def event_line(event: Event) -> Text:
+    """Return the line that stays of a fault that was survived."""
+    return Text(f"{' ' * LABEL_WIDTH}{event.message}", "yellow")
 
 
 def plain_step_line(recipe: Recipe, total_steps: int, step: StepRecord, eta: Eta) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from traintime.errors import RunFolderError
-from traintime.ledger.atomic import write_atomically
+from traintime.ledger.atomic import remove_leftovers, write_atomically
 
 KEPT = 2
 CHECKPOINT_FORMAT = 1
@@ -56,7 +57,8 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     kept = [other for other in _paths(folder) if other.name <= path.name][:KEPT]
     for other in _paths(folder):
         if other not in kept:
-            other.unlink(missing_ok=True)
+            with suppress(OSError):  # one too many harms nobody
+                other.unlink()
     return path
 
 
@@ -64,26 +66,35 @@ def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest checkpoint that is whole, or None if there is none at all.
 
     Args:
-        folder: Where checkpoints are kept.
-        say: Told about each damaged file that is passed over.
+        folder: Where checkpoints are kept; nothing writes there meanwhile.
+        say: Told about each damaged file that is passed over, and what is used instead.
 
     Raises:
         RunFolderError: There are checkpoints, and every one is damaged.
     """
-    for cut_short in folder.glob(".*tmp*"):  # a kill came while one was written
-        cut_short.unlink(missing_ok=True)
-    paths = _paths(folder)
-    for path in paths:
+    remove_leftovers(folder)
+    damaged: dict[str, str] = {}
+    for path in _paths(folder):
         try:
-            return load_checkpoint(path)
+            checkpoint = load_checkpoint(path)
         except ValueError as error:
-            say(f"Checkpoint {path.name} is damaged ({error}); trying the one before")
-    if paths:
+            damaged[path.name] = str(error)
+            continue
+        for name, why in damaged.items():
+            say(f"Checkpoint {name} is damaged ({why}); {path.name} is used instead")
+        return checkpoint
+    if damaged:
+        reasons = "; ".join(f"{name}: {why}" for name, why in damaged.items())
         raise RunFolderError(
-            f"Every checkpoint in '{folder}' is damaged. Delete them to start this run over: "
-            f"rm '{folder}'/*.safetensors"
+            f"Every checkpoint in '{folder}' is damaged ({reasons}). "
+            f"Delete them to start this run over: rm '{folder}'/*.safetensors"
         )
     return None
+
+
+def newest_step(folder: Path) -> int | None:
+    """Return the step of the newest checkpoint, unread; None if there is none."""
+    return next((int(path.stem.removeprefix("step-")) for path in _paths(folder)), None)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -93,6 +104,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: It is not whole, or of another format.
     """
     try:
+        if not path.stat().st_size:
+            raise ValueError("it is empty")
         with safe_open(path, framework="pt") as file:
             header: Mapping[str, str] = defaultdict(str, file.metadata() or {})
         tensors = load_file(path)
@@ -107,7 +120,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _paths(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, newest first."""
-    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+    return sorted(folder.glob(f"step-{'[0-9]' * 9}.safetensors"), reverse=True)
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:

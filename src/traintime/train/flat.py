@@ -24,6 +24,7 @@ class FlatParameters:
         values: (P,) all parameters.
         gradient: (P,) all gradients.
         num_decayed: Length of the prefix that weight decay and penalties act on.
+        is_channels_last: Whether four-dimensional weights are in channels_last order.
     """
 
     def __init__(self, module: nn.Module, *, channels_last: bool) -> None:
@@ -31,6 +32,7 @@ class FlatParameters:
         count = sum(parameter.numel() for parameter in parameters)
         self.values = torch.empty(count, device=parameters[0].device)
         self.gradient = torch.zeros_like(self.values)
+        self.is_channels_last = channels_last
         self.num_decayed = sum(p.numel() for p in parameters if p.ndim >= 2)
         self._shapes: list[tuple[int, torch.Size, bool]] = []
         offset = 0

@@ -1,114 +1,126 @@
 """The training loop.
 
-One step is: a slice of the resident data, forward, backward, one optimizer update on flat
-parameters. Everything else (records, checkpoints, signals) happens between windows of steps, a few
-times a second, so it costs a step next to nothing.
+Steps are taken one after the other (`stepper`); everything else (records, checkpoints, signals,
+commands) happens between windows of steps, a few times a second, so it costs a step next to
+nothing. What goes wrong for good in a step, a validation or a checkpoint sends the run back to the
+last good checkpoint, a few times.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from time import perf_counter
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from time import perf_counter, sleep
+from typing import NoReturn, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from traintime.data.resident import ResidentBatches
 from traintime.errors import DivergedError, RunFolderError, StoppedError
-from traintime.hardware.execution import Execution
-from traintime.recipe import Recipe
-from traintime.train.checkpoints import Checkpoint, save_checkpoint
-from traintime.train.flat import FlatParameters
-from traintime.train.optimizers import make_optimizer
-from traintime.train.pace import Deadline, DeadlinePace, Pace
+from traintime.train.checkpoints import Checkpoint, load_latest
+from traintime.train.job import Job
+from traintime.train.out_of_memory import in_smaller_parts
+from traintime.train.pace import DeadlinePace, Pace
 from traintime.train.progress import Progress
-from traintime.train.records import EpochRecord, Observer, Outcome, Start, StepRecord, Validation
+from traintime.train.records import (
+    Change,
+    EpochRecord,
+    Event,
+    Observer,
+    Outcome,
+    Start,
+    StepRecord,
+    Validation,
+)
+from traintime.train.rescue import Rescue, SpikeError
+from traintime.train.run_state import RunState
+from traintime.train.saving import Saving
 from traintime.train.schedules import learning_rate
-from traintime.train.signals import StopRequest
+from traintime.train.signals import StopNow, StopRequest
+from traintime.train.steering import Steering, now
+from traintime.train.stepper import Refused, Stepper
 
+T = TypeVar("T")
 WINDOW_S = 0.2
 """Steps are recorded, and losses looked at, so often."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that the loop needs, decided and built.
-
-    Args:
-        recipe: What was asked for.
-        execution: How it is computed.
-        module: The network on its device, freshly drawn.
-        batches: The training part.
-        train_samples: How many samples it has.
-        validate: Measures a model on the validation part.
-        checkpoints: Folder for checkpoints.
-        began_at: `perf_counter()` when this process began on the run, so that preparing counts.
-        resume_command: What to type to go on with this run.
-        deadline: When the result has to be there; None for a run of so many epochs.
-    """
-
-    recipe: Recipe
-    execution: Execution
-    module: nn.Module
-    batches: ResidentBatches
-    train_samples: int
-    validate: Callable[[nn.Module], Validation]
-    checkpoints: Path
-    began_at: float
-    resume_command: str
-    deadline: Deadline | None = None
+PAUSE_S = 0.05
+"""A paused run looks for commands so often."""
+MOST_REFUSED_IN_A_ROW = 3
+MOST_REFUSED, MOST_REFUSED_SHARE = 10, 0.01
+"""Steps that may be refused: so many, or that share of all of them if that is more."""
 
 
 class Loop:
-    """Trains a job to its end; all that changes while it does lives here."""
+    """Trains a job to its end; all that changes while it does lives here and in its state."""
 
     def __init__(self, job: Job, observers: Sequence[Observer], stop: StopRequest) -> None:
         self.job, self.recipe = job, job.recipe
         self.observers = observers
         self.stop = stop
-        self.progress = Progress()
-        channels_last = job.execution.memory_format == "channels_last"
-        self.parameters = FlatParameters(job.module, channels_last=channels_last)
-        self.optimizer = make_optimizer(self.parameters, job.recipe)
-        self.average = self.parameters.values.clone() if job.recipe.ema else None
-        self.best = self._copy_of_judged() if job.recipe.patience else None
-        self._forward = (
-            torch.compile(job.module, dynamic=False) if job.execution.compile else job.module
+        self.stepper = Stepper(job.module, job.batches, job.recipe, job.execution, self.tell_event)
+        self.state = RunState(
+            job.module, job.batches, self.stepper, keeps_best=job.recipe.patience > 0
         )
+        self.steering = Steering(self, job.commands)
+        self.rescue = Rescue(self)
+        self.saving = Saving(self)
+        self.pace = self.first_pace()
         self._device_type = torch.device(job.execution.device).type
         self._elapsed_before_s = 0.0
+        self._paused_at: float | None = None
         self._losses: list[Tensor] = []
+        self._window_steps = 0
+        self._refused_in_a_row = 0
         self._window_began = 0.0
         self._window_end = 0.0
-        self._saved_at = perf_counter()
+        self._attend_at = 0.0
         self._step_times_s: list[float] = []
         self._lr = 0.0
         self._reason = ""
-        steps = job.batches.steps_per_epoch
-        self.pace = Pace(job.recipe.epochs, steps)
-        if job.deadline:
-            self.pace = DeadlinePace(job.deadline, steps, self.elapsed_s)
+        self._data_s_before = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return self.state.progress
+
+    def first_pace(self) -> Pace:
+        """Return the pace that the run began with."""
+        steps = self.job.batches.steps_per_epoch
+        if self.job.deadline:
+            return DeadlinePace(self.job.deadline, steps, self.elapsed_s)
+        return Pace(self.job.recipe.epochs, steps)
 
     def run(self) -> Outcome:
         """Train until the target, the last epoch or early stopping.
 
         Raises:
-            DivergedError: The loss is no longer finite.
-            StoppedError: A signal came; the run is saved.
-            StorageError: The disk refused a checkpoint.
+            DivergedError: The loss is no longer finite, and was not when it was tried again.
+            StoppedError: A signal or a command came; the run is saved.
+            StorageError: The disk refused the checkpoint of a run that was to stop.
         """
-        self._tell("on_start", self._start())
+        try:
+            return self._run()
+        except StopNow:
+            raise self.stopped() from None
+
+    def _run(self) -> Outcome:
+        self._tell("on_start", self.start())
+        self.steering.begin()
         while self.progress.status == "running":
-            self._train_epoch()
-            self._finish_epoch()
+            try:
+                self._train_epoch()
+                self._finish_epoch()
+                self._attend()
+            except DivergedError as error:
+                self.rescue.go_back(error)
         # What reached the target is kept, even if early stopping watches something else.
-        is_last = self.best is None or self.progress.status == "target reached"
-        self._put_judged(self._judged() if is_last else self.best or {})
+        best = self.state.best
+        is_last = best is None or self.progress.status == "target reached"
+        self.state.put(self.state.judged() if is_last else best or {})
+        self.saving.wait()
         self._tell("on_end", self.progress.status)
         return Outcome(
             self.progress.status,
@@ -120,7 +132,8 @@ class Loop:
             self._reason,
         )
 
-    def _start(self) -> Start:
+    def start(self) -> Start:
+        """Return where the run stands, for those who begin to follow it there."""
         per_epoch = self.job.batches.steps_per_epoch
         return Start(
             steps_per_epoch=per_epoch,
@@ -132,8 +145,9 @@ class Loop:
         )
 
     def elapsed_s(self) -> float:
-        """Seconds since the run began, earlier processes included, time in between not."""
-        return self._elapsed_before_s + perf_counter() - self.job.began_at
+        """Seconds since the run began, earlier processes included, pauses and time between not."""
+        now = perf_counter() if self._paused_at is None else self._paused_at
+        return self._elapsed_before_s + now - self.job.began_at
 
     # One epoch
 
@@ -145,15 +159,37 @@ class Loop:
         # The first step of a process warms up caches and allocators: a window of its own.
         self._window_end = self._window_began if not self._step_times_s else self._window_end
         for position in range(progress.position, batches.steps_per_epoch):
-            self._losses.append(self._step(position))
-            progress.step += 1
-            progress.position = position + 1
+            self.steering.take_up_what_is_due()
+            self._take_step(position)
             self._advance()
             if self.pace.is_time_over(progress):
                 break
             if perf_counter() >= self._window_end or self.stop.signal_number:
                 self._between_windows()
         self._close_window()
+        self.steering.take_up_what_is_due()
+
+    def _take_step(self, position: int) -> None:
+        loss = self._step(position)
+        progress = self.progress
+        progress.step += 1
+        progress.position = position + 1
+        self._window_steps += 1
+        if isinstance(loss, Refused):
+            self._count_refused(loss)
+        else:
+            self._refused_in_a_row = 0
+            self._losses.append(loss)
+
+    def _step(self, position: int) -> Tensor | Refused:
+        self._lr = self._learning_rate()
+        # Until the first step is done there is nothing to save: it may be left, while it compiles.
+        with self.stop.immediate() if not self._step_times_s else nullcontext():
+            return self.stepper.take(self.progress, position, self._lr)
+
+    def _learning_rate(self) -> float:
+        position = self.pace.position(self.progress)
+        return learning_rate(self.recipe, position, self.job.batches.steps_per_epoch)
 
     def _advance(self) -> None:
         """Move along the schedule; a GPU is waited for only when the time is nearly over."""
@@ -162,75 +198,32 @@ class Loop:
             torch.cuda.synchronize(self.job.execution.device)
             self.pace.settle(self.progress, 1)
 
-    def _step(self, position: int) -> Tensor:
-        recipe, parameters = self.recipe, self.parameters
-        images, labels = self.job.batches.batch(position)
-        loss = self._accumulate_gradient(images, labels)
-        if recipe.l1 or recipe.l2:
-            self._add_penalties()
-        if recipe.grad_clip:
-            norm = parameters.gradient.norm()
-            parameters.gradient.mul_((recipe.grad_clip / (norm + 1e-6)).clamp(max=1.0))
-        step, lr = self.progress.step, self._learning_rate()
-        self._lr = lr
-        with torch.no_grad():
-            self.optimizer.step(lr, step + 1)
-            parameters.gradient.zero_()
-            if self.average is not None:
-                # A young average follows closely, or it would keep the random beginning.
-                decay = min(recipe.ema, (1 + step) / (10 + step))
-                self.average.lerp_(parameters.values, 1 - decay)
-        return loss
-
-    def _learning_rate(self) -> float:
-        position = self.pace.position(self.progress)
-        return learning_rate(self.recipe, position, self.job.batches.steps_per_epoch)
-
-    def _accumulate_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Add the gradient of the batch's mean loss, one micro-batch after the other."""
-        count = self.recipe.accumulate
-        if count == 1:
-            loss = self._loss(images, labels)
-            loss.backward()
-            return loss.detach()
-        total = images.new_zeros((), dtype=torch.float32)
-        parts = min(count, len(labels))
-        pairs = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
-        for x, y in pairs:
-            loss = self._loss(x, y) * (len(y) / len(labels))
-            loss.backward()
-            total += loss.detach()
-        return total
-
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(
-            self._device_type, torch.bfloat16, enabled=self.job.execution.precision == "bf16"
-        ):
-            scores = self._forward(images)
-        return F.cross_entropy(scores.float(), labels, label_smoothing=self.recipe.label_smoothing)
-
-    def _add_penalties(self) -> None:
-        decayed = slice(self.parameters.num_decayed)
-        values, gradient = self.parameters.values[decayed], self.parameters.gradient[decayed]
-        gradient.add_(values, alpha=self.recipe.l2).add_(values.sign(), alpha=self.recipe.l1)
+    def _count_refused(self, refused: Refused) -> None:
+        progress = self.progress
+        progress.refused += 1
+        progress.refused_in_epoch += 1
+        self._refused_in_a_row += 1
+        many = max(MOST_REFUSED, MOST_REFUSED_SHARE * progress.step)
+        if self._refused_in_a_row > MOST_REFUSED_IN_A_ROW or progress.refused > many:
+            first = progress.step - self._refused_in_a_row + 1
+            self.diverge(first, refused.why, SpikeError if refused.is_finite else DivergedError)
+        self.tell_event("not finite", f"Step {progress.step} was not taken: {refused.why}")
 
     def _finish_epoch(self) -> None:
         progress = self.progress
         began = perf_counter()
-        with self._averaged():
-            validation = self.job.validate(self.job.module)
+        validation = self._validate()
         taken_s = perf_counter() - began
         progress.seconds["validate"] += taken_s
         self.pace.learn_validation_time(taken_s)
-        train_loss = progress.loss_sum / max(1, progress.position)
-        progress.epoch += 1
-        progress.position, progress.loss_sum = 0, 0.0
-        progress.elapsed_s = self.elapsed_s()
+        train_loss = progress.loss_sum / max(1, progress.position - progress.refused_in_epoch)
         if not math.isfinite(validation.loss):  # the epoch's last update may have broken it
-            self._diverge(progress.step, f"the validation loss is {validation.loss}")
-        if progress.improves(self.recipe, validation) and self.best is not None:
-            for name, tensor in self._judged().items():
-                self.best[name].copy_(tensor)
+            self.diverge(progress.step, f"the validation loss is {validation.loss}")
+        progress.epoch += 1
+        progress.position, progress.loss_sum, progress.refused_in_epoch = 0, 0.0, 0
+        progress.elapsed_s = self.elapsed_s()
+        if progress.improves(self.recipe, validation):
+            self.state.keep_as_best()
         progress.decide_end(self.recipe, validation, is_over=self.pace.is_over(progress))
         goal = self.recipe.goal
         margin = self.recipe.margin(validation.deviation(goal.metric)) if goal else 0.0
@@ -253,75 +246,80 @@ class Loop:
             self._reason = next(filter(None, reasons), "")
             progress.status = "stopped early" if self._reason else "running"
 
+    def _validate(self) -> Validation:
+        """Return what the model is worth now; a signal leaves it at once, to be done anew."""
+        with self.state.averaged(), self.stop.immediate():
+            return self.in_memory(lambda size: self.job.validate(self.job.module, size))
+
+    def in_memory(self, judge: Callable[[int], T]) -> T:
+        """Return what `judge` finds, given so many samples at once as fit into memory."""
+
+        def size() -> int:
+            return self.progress.validation_batch or self.job.validation_batch
+
+        def shrink() -> bool:
+            if size() == 1:
+                return False
+            self.progress.validation_batch = size() // 2
+            self.tell_event(
+                "out of memory",
+                f"Judging {2 * size():,} samples at once did not fit into memory: {size():,} are "
+                "judged at once from now on, with the same result",
+            )
+            return True
+
+        return in_smaller_parts(lambda: judge(size()), shrink)
+
     def _samples_seen(self) -> int:
         epochs, steps = divmod(self.progress.step, self.job.batches.steps_per_epoch)
         return epochs * self.job.train_samples + steps * self.recipe.batch_size
-
-    def _judged(self) -> dict[str, Tensor]:
-        """What a validation judges: the weights or their average, and running statistics."""
-        values = self.parameters.values if self.average is None else self.average
-        return {"values": values, **dict(self.job.module.named_buffers())}
-
-    def _copy_of_judged(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self._judged().items()}
-
-    def _put_judged(self, judged: Mapping[str, Tensor]) -> None:
-        """Put what was judged in place, for good."""
-        self.parameters.values.copy_(judged["values"])
-        for name, buffer in self.job.module.named_buffers():
-            buffer.copy_(judged[name])
-
-    @contextmanager
-    def _averaged(self) -> Generator[None]:
-        """Put the averaged weights in place for a while, if there are any."""
-        if self.average is None:
-            yield
-            return
-        current = self.parameters.values.clone()
-        self.parameters.values.copy_(self.average)
-        try:
-            yield
-        finally:
-            self.parameters.values.copy_(current)
 
     # Between windows of steps
 
     def _between_windows(self) -> None:
         self._close_window()
-        now = perf_counter()
-        if self.stop.signal_number:
-            self.save()
-            number = self.stop.signal_number
-            raise StoppedError(
-                number,
-                f"Stopped and saved at step {self.progress.step}. "
-                f"To go on, type: {self.job.resume_command}",
-            )
-        if now - self._saved_at >= self.recipe.checkpoint_every_s:
-            self.save()
+        self._attend()
         self._open_window()
+
+    def _attend(self) -> None:
+        """See to all that is no training; between two short epochs not each time."""
+        if self.stop.signal_number and self.progress.status == "running":
+            raise self.stopped()
+        if perf_counter() < self._attend_at or self.progress.status != "running":
+            return
+        self._attend_at = perf_counter() + WINDOW_S
+        self.job.refuse_if_lost()
+        self.steering.obey()
+        if self.saving.is_due(self.recipe.checkpoint_every_s):
+            self._refuse_to_save_what_is_broken()
+            self.saving.save_behind()
 
     def _open_window(self) -> None:
         self._window_began = perf_counter()
         self._window_end = self._window_began + WINDOW_S
+        self._data_s_before = self.stepper.data_s
         self.pace.resume()
 
     def _close_window(self) -> None:
-        if not self._losses:
+        if not self._window_steps:
             return
-        losses = [float(loss) for loss in torch.stack(self._losses).tolist()]  # waits for a GPU
-        self.pace.settle(self.progress, len(losses))
-        seconds = perf_counter() - self._window_began
+        losses: list[float] = []
+        if self._losses:
+            losses = torch.stack(self._losses).tolist()  # waits for a GPU
+        steps, self._window_steps = self._window_steps, 0
         self._losses.clear()
-        self._refuse_infinite(losses)
+        self.pace.settle(self.progress, steps)
+        seconds = perf_counter() - self._window_began
+        self._look_at(losses)
         for loss in losses:  # one by one, so that the sum does not depend on the windows
             self.progress.loss_sum += loss
         self.progress.seconds["train"] += seconds
         self.progress.elapsed_s = self.elapsed_s()
-        self._record_steps(losses, seconds)
+        if losses:
+            self._record_steps(losses, steps, seconds)
 
-    def _record_steps(self, losses: list[float], seconds: float) -> None:
-        progress, steps = self.progress, len(losses)
+    def _record_steps(self, losses: list[float], steps: int, seconds: float) -> None:
+        progress = self.progress
         per_epoch = self.job.batches.steps_per_epoch
         self._step_times_s.append(seconds / steps)
         if len(self._step_times_s) > 1:
@@ -331,83 +329,156 @@ class Loop:
             StepRecord(
                 step=progress.step,
                 epoch=progress.epoch + progress.position / per_epoch,
-                loss=math.fsum(losses) / steps,
+                loss=math.fsum(losses) / len(losses),
                 lr=self._lr,
                 samples_per_s=self.recipe.batch_size * steps / seconds,
                 elapsed_s=progress.elapsed_s,
                 step_time_s=seconds / steps,
+                data_time_s=(self.stepper.data_s - self._data_s_before) / steps,
             ),
         )
 
-    def _refuse_infinite(self, losses: list[float]) -> None:
+    def _look_at(self, losses: list[float]) -> None:
+        """Refuse losses that are not finite, or that show that training has come apart."""
+        first_step = self.progress.step - len(losses) + 1
         for index, loss in enumerate(losses):
             if not math.isfinite(loss):
-                self._diverge(self.progress.step - len(losses) + index + 1, f"the loss is {loss}")
+                self.diverge(first_step + index, f"the loss is {loss}")
+        if losses and self.progress.first_loss is None:
+            self.progress.first_loss = losses[0]
+        if self.rescue.is_spike(losses):
+            why = f"the loss is {max(losses):.4g}, far above that of chance"
+            self.diverge(first_step, why, SpikeError)
 
-    def _diverge(self, step: int, why: str) -> None:
+    def diverge(self, step: int, why: str, kind: type[DivergedError] = DivergedError) -> NoReturn:
+        """Say that the run cannot go on from what it has come to.
+
+        Raises:
+            DivergedError: Always, of this kind.
+        """
+        self._losses.clear()
+        self._window_steps = 0
         kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
         last = (
             f"The last good checkpoint is '{kept[-1]}'." if kept else "No checkpoint was due yet."
         )
-        raise DivergedError(
+        raise kind(
             step,
             f"Training diverged at step {step}: {why}. {last} "
-            f"Try a smaller learning rate: lr={self.recipe.lr / 4:.2g}, or grad_clip=1",
+            f"Try a smaller learning rate: lr={self.job.recipe.lr / 4:.2g}, or grad_clip=1",
         )
+
+    # To stop and to pause
+
+    def stopped(self, by: str = "", number: int = signal.SIGTERM) -> StoppedError:
+        """Save, and return the error that says so.
+
+        Args:
+            by: Who asked for it, if it was no signal.
+            number: The signal that it is like.
+        """
+        number = self.stop.signal_number or number
+        how = f"Stopped{by}"
+        if self._step_times_s:
+            self.save()
+            how += f" and saved at step {self.progress.step}"
+        else:
+            how += " before the first step was done; nothing is lost"
+        self.close()
+        return StoppedError(number, f"{how}. To go on, type: {self.job.resume_command}")
+
+    def pause(self) -> None:
+        """Save, and wait until a command ends the pause; that time does not count as elapsed."""
+        self.save()
+        self._paused_at = perf_counter()
+        while self.steering.is_paused:
+            sleep(PAUSE_S)
+            if self.stop.signal_number:
+                raise self.stopped()
+            self.steering.obey()
+        self._elapsed_before_s -= perf_counter() - self._paused_at
+        self._paused_at = None
 
     # Checkpoints
 
     def save(self) -> None:
-        """Write a checkpoint, unless the weights are no longer finite."""
-        began = perf_counter()
-        if not bool(self.parameters.values.isfinite().all()):
-            self._diverge(self.progress.step, "a weight is no longer finite")
-        self.progress.elapsed_s = self.elapsed_s()
-        save_checkpoint(self.job.checkpoints, self.progress.step, self._checkpoint())
-        self._saved_at = perf_counter()
-        self.progress.seconds["checkpoint"] += self._saved_at - began
-        self._tell("on_checkpoint", self.progress.step)
+        """Write a checkpoint and wait for it.
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+        Raises:
+            DivergedError: Something in it is no longer finite.
+            StorageError: The disk refused.
+        """
+        self._refuse_to_save_what_is_broken()
+        self.saving.save()
+
+    def _refuse_to_save_what_is_broken(self) -> None:
+        broken = self.state.broken_part()
+        if broken:
+            self.diverge(self.progress.step, f"{broken} is no longer finite")
+        self.progress.elapsed_s = self.elapsed_s()
+
+    def close(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        self.saving.close()
+
+    def restore(self, checkpoint: Checkpoint, changes: Sequence[Change] = ()) -> None:
         """Go on from a checkpoint of the same recipe.
+
+        Args:
+            checkpoint: Where to go on from.
+            changes: Taken up by earlier processes on the run.
 
         Raises:
             RunFolderError: It is of another recipe.
         """
-        tensors, ours = checkpoint.tensors, self._tensors()
-        if any(name not in tensors or tensors[name].shape != ours[name].shape for name in ours):
+        if not self.state.fits(checkpoint):
             recipe = self.job.checkpoints.parent / "recipe.yaml"
             raise RunFolderError(
                 "The checkpoint does not fit the run's recipe, which must have been changed since. "
                 f"Train the changed one as a new run: traintime train '{recipe}'"
             )
-        for name, tensor in ours.items():
-            tensor.copy_(tensors[name])
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and self._device_type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.job.execution.device)
-        self.job.batches.set_state(tensors["random.augmentation"])
-        self.progress = Progress.from_json(dict(checkpoint.state))
+        self.state.restore(checkpoint)
         self._elapsed_before_s = self.progress.elapsed_s
+        self.steering.recall(changes)
 
-    def _checkpoint(self) -> Checkpoint:
-        tensors = dict(self._tensors())
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self._device_type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.job.execution.device)
-        tensors["random.augmentation"] = self.job.batches.state()
-        return Checkpoint(tensors, self.progress.to_json())
+    def go_back(self) -> int:
+        """Go back to the last good checkpoint, or to the beginning; return its step.
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """Every tensor that a step changes, by its name in a checkpoint."""
-        tensors = {"parameters": self.parameters.values}
-        tensors |= {f"optimizer.{name}": slot for name, slot in self.optimizer.state.items()}
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.job.module.named_buffers()}
-        if self.average is not None:
-            tensors["average"] = self.average
-        if self.best is not None:
-            tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        return tensors
+        The time that was spent stays spent.
+        """
+        self.saving.wait()
+        elapsed_s, seconds = self.elapsed_s(), self.progress.seconds
+        checkpoint = load_latest(
+            self.job.checkpoints, lambda line: self.tell_event("damaged checkpoint", line)
+        )
+        if checkpoint:
+            self.state.restore(checkpoint)
+        else:
+            self.state.begin_again(self.job.draw_again())
+        self.progress.elapsed_s, self.progress.seconds = elapsed_s, seconds
+        self._refused_in_a_row = 0
+        return self.progress.step
+
+    # Who listens
+
+    def tell_event(self, kind: str, message: str) -> None:
+        """Tell a fault that was survived."""
+        event = Event(kind, message, self.progress.step, self.elapsed_s(), now())
+        self._tell("on_event", event)
+
+    def tell_saved(self, step: int) -> None:
+        """Tell that a checkpoint is on disk."""
+        self.rescue.note_saved(step)
+        self._tell("on_checkpoint", step)
+
+    def tell_change(self, change: Change) -> None:
+        """Tell what a command did."""
+        for observer in self.observers:
+            observer.on_change(change, self.recipe)
+
+    def tell_rollback(self) -> None:
+        """Tell that what came after the present step is undone."""
+        self._tell("on_rollback", self.start())
 
     def _tell(self, hook: str, argument: object) -> None:
         for observer in self.observers:

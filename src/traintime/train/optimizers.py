@@ -3,6 +3,9 @@
 `torch.optim` gives the same results (the tests hold these against it). Ours exist because the
 constructor of any torch optimizer imports the compiler front end, about a second, and because one
 vector needs a tenth of the calls of many small tensors.
+
+What a step needs beside its state is taken before anything is changed. So when memory runs out the
+step can be taken again, in smaller parts, with the same result.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from traintime.train.flat import FlatParameters
 EPSILON = 1e-8
 MUON_VECTOR_LR = 0.2
 SMALL_SIDE = 256
+ORTHOGONALIZING = 5
+"""Copies of a matrix that making it orthogonal holds at once, and one to spare."""
 
 
 class Optimizer(ABC):
@@ -27,13 +32,15 @@ class Optimizer(ABC):
     Args:
         parameters: What is optimised.
         recipe: Gives momentum, beta2 and weight decay.
+
+    Attributes:
+        parts: That the vector is updated in, one after the other; more of them need less memory.
     """
 
     def __init__(self, parameters: FlatParameters, recipe: Recipe) -> None:
         self.parameters = parameters
-        self.momentum = recipe.momentum
-        self.beta2 = recipe.beta2
-        self.weight_decay = recipe.weight_decay
+        self.parts = 1
+        self.configure(recipe)
         self.state: dict[str, Tensor] = {
             name: torch.zeros_like(parameters.values) for name in self.slots
         }
@@ -41,19 +48,44 @@ class Optimizer(ABC):
     slots: tuple[str, ...] = ()
     """Names of the vectors that are remembered between steps; a checkpoint holds them."""
 
+    def configure(self, recipe: Recipe) -> None:
+        """Take momentum, beta2 and weight decay from a recipe, which may have changed."""
+        self.momentum = recipe.momentum
+        self.beta2 = recipe.beta2
+        self.weight_decay = recipe.weight_decay
+
     def step(self, lr: float, number: int) -> None:
-        """Update the parameters.
+        """Update the parameters; nothing is changed if memory runs out.
 
         Args:
             lr: Learning rate of this step.
             number: Steps taken so far, this one included, so from 1.
         """
+        scratch = self._scratch()
         if self.weight_decay:
             self.parameters.values[: self.parameters.num_decayed].mul_(1 - lr * self.weight_decay)
-        self._update(lr, number)
+        self._update(lr, number, scratch)
 
     @abstractmethod
-    def _update(self, lr: float, number: int) -> None: ...
+    def _update(self, lr: float, number: int, scratch: Tensor) -> None: ...
+
+    def _scratch(self) -> Tensor:
+        """Return the memory that a step needs, enough for a part of the vector."""
+        return self.parameters.values.new_empty(self._part_length(self._length))
+
+    @property
+    def _length(self) -> int:
+        """Values that are updated as one vector."""
+        return len(self.parameters.values)
+
+    def _part_length(self, length: int) -> int:
+        return -(-length // self.parts)
+
+    def _slices(self, start: int = 0) -> list[slice]:
+        """Return the parts of the vector from `start` on."""
+        end = len(self.parameters.values)
+        length = self._part_length(end - start)
+        return [slice(at, min(at + length, end)) for at in range(start, end, max(1, length))]
 
 
 class SGD(Optimizer):
@@ -61,10 +93,13 @@ class SGD(Optimizer):
 
     slots = ("momentum",)
 
-    def _update(self, lr: float, number: int) -> None:
-        gradient, velocity = self.parameters.gradient, self.state["momentum"]
-        velocity.mul_(self.momentum).add_(gradient)
-        self.parameters.values.add_(gradient.add(velocity, alpha=self.momentum), alpha=-lr)
+    def _update(self, lr: float, number: int, scratch: Tensor) -> None:
+        for part in self._slices():
+            gradient, velocity = self.parameters.gradient[part], self.state["momentum"][part]
+            velocity.mul_(self.momentum).add_(gradient)
+            ahead = scratch[: len(gradient)]
+            torch.add(gradient, velocity, alpha=self.momentum, out=ahead)
+            self.parameters.values[part].add_(ahead, alpha=-lr)
 
 
 class Adam(Optimizer):
@@ -72,9 +107,9 @@ class Adam(Optimizer):
 
     slots = ("momentum", "squares")
 
-    def _update(self, lr: float, number: int) -> None:
-        values, gradient = self.parameters.values, self.parameters.gradient
-        _adam(values, gradient, self.state, slice(None), lr, number, self.momentum, self.beta2)
+    def _update(self, lr: float, number: int, scratch: Tensor) -> None:
+        for part in self._slices():
+            _update_by_adam(self, part, lr, number, scratch)
 
 
 class Muon(Optimizer):
@@ -97,26 +132,24 @@ class Muon(Optimizer):
             )
         )
         self._iterations = recipe.muon_iterations
-        self._vectors = slice(parameters.num_decayed, None)
+        self._largest = max((value.numel() for value, _, _ in self._matrices), default=0)
 
-    def _update(self, lr: float, number: int) -> None:
+    @property
+    def _length(self) -> int:
+        return len(self.parameters.values) - self.parameters.num_decayed
+
+    def _scratch(self) -> Tensor:
+        self.parameters.values.new_empty(ORTHOGONALIZING * self._largest)  # there is so much
+        return super()._scratch()
+
+    def _update(self, lr: float, number: int, scratch: Tensor) -> None:
         for value, gradient, momentum in self._matrices:
             momentum.lerp_(gradient, 1 - self.momentum)
             direction = orthogonalize(gradient.lerp(momentum, self.momentum), self._iterations)
             rows, columns = value.shape
             value.add_(direction, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
-        values, gradient = self.parameters.values, self.parameters.gradient
-        vector_lr = MUON_VECTOR_LR * lr
-        _adam(
-            values,
-            gradient,
-            self.state,
-            self._vectors,
-            vector_lr,
-            number,
-            self.momentum,
-            self.beta2,
-        )
+        for part in self._slices(self.parameters.num_decayed):
+            _update_by_adam(self, part, MUON_VECTOR_LR * lr, number, scratch)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": Adam, "muon": Muon}
@@ -149,19 +182,15 @@ def orthogonalize(matrix: Tensor, iterations: int) -> Tensor:
     return (x.t() if tall else x).to(matrix.dtype)
 
 
-def _adam(
-    values: Tensor,
-    gradient: Tensor,
-    state: dict[str, Tensor],
-    part: slice,
-    lr: float,
-    number: int,
-    beta1: float,
-    beta2: float,
+def _update_by_adam(
+    optimizer: Optimizer, part: slice, lr: float, number: int, scratch: Tensor
 ) -> None:
-    gradient = gradient[part]
-    momentum, squares = state["momentum"][part], state["squares"][part]
+    """Update a part of the vector as Adam does."""
+    beta1, beta2 = optimizer.momentum, optimizer.beta2
+    gradient = optimizer.parameters.gradient[part]
+    momentum, squares = optimizer.state["momentum"][part], optimizer.state["squares"][part]
     momentum.lerp_(gradient, 1 - beta1)
     squares.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    root = (squares / (1 - beta2**number)).sqrt_().add_(EPSILON)
-    values[part].addcdiv_(momentum, root, value=-lr / (1 - beta1**number))
+    root = torch.div(squares, 1 - beta2**number, out=scratch[: len(gradient)])
+    root.sqrt_().add_(EPSILON)
+    optimizer.parameters.values[part].addcdiv_(momentum, root, value=-lr / (1 - beta1**number))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
+from traintime.recipe import Recipe
 from traintime.recipe.budget import Budget
 from traintime.train.progress import Progress
 
@@ -27,10 +28,35 @@ class Pace:
 
     def __init__(self, epochs: int, steps_per_epoch: int) -> None:
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self._changed_at, self._position_then, self._rate = 0, 0.0, 1.0
 
     def position(self, progress: Progress) -> float:
         """Return the step of the schedule that comes next, from 0."""
-        return float(progress.step)
+        return self._position_then + (progress.step - self._changed_at) * self._rate
+
+    def change(self, recipe: Recipe, step: int) -> None:
+        """Take up another end.
+
+        What is left of the schedule is spread over the steps that are left now, from the learning
+        rate that it had come to. The drops of a step schedule stay where they are.
+
+        Args:
+            recipe: With the new end.
+            step: Steps taken.
+        """
+        if recipe.epochs == self.epochs:
+            return
+        if recipe.schedule != "step":
+            before, after = (
+                epochs * self.steps_per_epoch for epochs in (self.epochs, recipe.epochs)
+            )
+            position = self._position_then + (step - self._changed_at) * self._rate
+            self._position_then = position / before * after
+            # An end that is past already is that of the epoch that is being trained.
+            end = max(after, -(-step // self.steps_per_epoch) * self.steps_per_epoch)
+            self._rate = (after - self._position_then) / max(1, end - step)
+            self._changed_at = step
+        self.epochs = recipe.epochs
 
     def resume(self) -> None:
         """Note that steps are about to be taken, after something else was done."""
@@ -128,6 +154,11 @@ class DeadlinePace(Pace):
         self._finish_s = expected.test_s + expected.save_s
         self._stepped_at = clock()
         self._was_over = False
+
+    def change(self, recipe: Recipe, step: int) -> None:
+        """Take up another deadline; the schedule goes on from where it is."""
+        if recipe.time_budget:
+            self.budget = recipe.time_budget
 
     def position(self, progress: Progress) -> float:
         """Return the step of the schedule that comes next, were it in steps."""

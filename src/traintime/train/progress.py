@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from traintime.errors import RunFolderError
 from traintime.recipe import Recipe
 from traintime.train.records import Validation
 
@@ -25,6 +26,14 @@ class Progress:
         stale_epochs: Epochs since it was reached.
         time_to_target_s: When the target was reached.
         schedule_share: How much of the schedule is done, where it follows the time.
+        micro_batches: That a batch is split into because it did not fit into memory; 0 if it did.
+        update_parts: That the optimizer's step is taken in.
+        validation_batch: Samples that are judged at once; 0 for the usual number.
+        refused: Steps that were not taken because their loss or gradient was impossible.
+        refused_in_epoch: Of these, in the current epoch.
+        largest_norm: Of the gradients so far.
+        first_loss: Of the first step.
+        heeds_spikes: Whether numbers that are finite, but far beyond all before, send a run back.
         status: Why training ended, or "running".
     """
 
@@ -40,6 +49,14 @@ class Progress:
     stale_epochs: int = 0
     time_to_target_s: float | None = None
     schedule_share: float = 0.0
+    micro_batches: int = 0
+    update_parts: int = 1
+    validation_batch: int = 0
+    refused: int = 0
+    refused_in_epoch: int = 0
+    largest_norm: float = 0.0
+    first_loss: float | None = None
+    heeds_spikes: bool = True
     status: str = "running"
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +65,17 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Progress:
-        """Return the progress that `to_json` described."""
+        """Return the progress that `to_json` described.
+
+        Raises:
+            RunFolderError: It has parts that only a later version knows.
+        """
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise RunFolderError(
+                "The checkpoint is of a later version of traintime: this one does not know its "
+                f"{', '.join(sorted(unknown))}. Bring it up to date: pip install -U traintime"
+            )
         return cls(**values)
 
     def improves(self, recipe: Recipe, validation: Validation) -> bool:

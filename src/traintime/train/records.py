@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from traintime.recipe.recipe import Metric
+from traintime.recipe.recipe import Metric, Recipe
+
+ROLL_BACK = "roll back"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class StepRecord:
         samples_per_s: Over these steps.
         elapsed_s: Seconds since the run began, all processes together.
         step_time_s: Mean over these steps.
+        data_time_s: Of it, spent on getting the batch; on a GPU, what this process spent on it.
     """
 
     step: int
@@ -50,6 +55,7 @@ class StepRecord:
     samples_per_s: float
     elapsed_s: float
     step_time_s: float
+    data_time_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,75 @@ class EpochRecord:
     margin: float = 0.0
 
 
+@dataclass(frozen=True)
+class Change:
+    """A command that was given to the run while it went, and what it did.
+
+    Args:
+        id: Of the command.
+        verb: "set", "extend", "pause", "continue", "save" or "stop"; "roll back" is the run's own
+            and undoes those that were taken up after its step.
+        step: Optimizer steps taken when it was taken up.
+        epoch: Epochs done then.
+        elapsed_s: Seconds since the run began.
+        at: ISO time with its zone.
+        by: Who gave it.
+        changes: Fields that it changed: name to old and new value. Resumed from before its step,
+            the run takes them up again there.
+        refused: Why it was not taken up; empty if it was.
+    """
+
+    id: str
+    verb: str
+    step: int
+    epoch: int
+    elapsed_s: float
+    at: str
+    by: str
+    changes: Mapping[str, tuple[Any, Any]]
+    refused: str = ""
+
+
+def still_valid(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes of a run that no roll-back has undone, in their order."""
+    valid: list[Change] = []
+    for change in changes:
+        if change.verb == ROLL_BACK:
+            valid = [earlier for earlier in valid if earlier.step <= change.step]
+        valid.append(change)
+    return valid
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fault that the run survived, or something else worth knowing afterwards.
+
+    Args:
+        kind: "out of memory", "not finite", "rolled back", "checkpoint failed" and the like.
+        message: A sentence that says what happened and what was done.
+        step: Optimizer steps taken.
+        elapsed_s: Seconds since the run began.
+        at: ISO time with its zone.
+    """
+
+    kind: str
+    message: str
+    step: int
+    elapsed_s: float
+    at: str
+
+
 class Observer:
-    """Someone who listens to a run; every hook does nothing unless it is overridden."""
+    """Someone who listens to a run; every hook does nothing unless it is overridden.
+
+    Users know it as `traintime.Callback`. The run waits for every hook.
+    """
 
     def on_start(self, start: Start) -> None:
         """Called once, before the first step of this process."""
 
     def on_steps(self, record: StepRecord) -> None:
-        """Called a few times a second while training."""
+        """Called about five times a second while training."""
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Called after each epoch's validation."""
@@ -92,12 +159,21 @@ class Observer:
     def on_checkpoint(self, step: int) -> None:
         """Called after a checkpoint is safely on disk."""
 
+    def on_change(self, change: Change, recipe: Recipe) -> None:
+        """Called after a command to the running process was taken up, with what holds from now."""
+
+    def on_event(self, event: Event) -> None:
+        """Called when a fault was survived."""
+
+    def on_rollback(self, start: Start) -> None:
+        """Called when the run goes on from an earlier point: what came after it is undone."""
+
     def stop_reason(self) -> str:
         """Asked after each epoch: why training should end now, or nothing if it should not."""
         return ""
 
     def on_end(self, status: str) -> None:
-        """Called once when training is over, before the test."""
+        """Called once when training is over, before the test; not when a signal stopped it."""
 
 
 @dataclass(frozen=True)

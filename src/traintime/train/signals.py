@@ -1,13 +1,24 @@
-"""Ctrl-C and SIGTERM ask a run to save and stop; the second one does not wait."""
+"""Signals ask a run to save and stop; the second one of a kind does not wait.
+
+What the first one does depends on what the process is at. Where there is nothing new to save, while
+data is fetched, the first step compiles or a validation goes over its samples, the work is left at
+once. Between steps it is left at the next point where the state is whole.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
+
+from traintime.errors import exit_code_of
+
+
+class StopNow(BaseException):
+    """A signal came where work can be left at once; no error, so that nobody handles it as one."""
 
 
 class StopRequest:
@@ -19,23 +30,47 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self._is_immediate = False
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Note the first signal; leave at once with the second."""
+        """Note the first signal, or leave the work for it; leave the process with its second.
+
+        Schedulers and clouds send a warning first and SIGTERM later: saving goes on meanwhile.
+        """
         if self.signal_number:
-            os._exit(128 + number)
+            if number in (self.signal_number, signal.SIGINT):
+                os._exit(exit_code_of(number))
+            return
         self.signal_number = number
+        if self._is_immediate:
+            raise StopNow
+
+    @contextmanager
+    def immediate(self) -> Generator[None]:
+        """Let a signal end the block at once, by `StopNow`."""
+        before, self._is_immediate = self._is_immediate, True
+        try:
+            if self.signal_number:
+                raise StopNow
+            yield
+        finally:
+            self._is_immediate = before
 
 
 @contextmanager
-def stop_requests() -> Generator[StopRequest]:
-    """Catch Ctrl-C and SIGTERM inside the block; outside the main thread nothing is caught."""
+def stop_requests(
+    numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM),
+) -> Generator[StopRequest]:
+    """Catch signals inside the block; outside the main thread nothing is caught.
+
+    Args:
+        numbers: The signals.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, request.receive) for number in caught}
+    before = {number: signal.signal(number, request.receive) for number in numbers}
     try:
         yield request
     finally:

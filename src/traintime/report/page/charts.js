@@ -71,6 +71,39 @@
     return { hooks: { draw } };
   }
 
+  // Upright lines where the run was changed, each with what changed at its head.
+  function changes() {
+    const draw = (u) => {
+      const { ctx, bbox } = u;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+      ctx.clip();
+      ctx.font = font(true);
+      ctx.textBaseline = "top";
+      data.marks.forEach((mark, index) => {
+        if (mark[xKey] === null) return;
+        const x = Math.round(u.valToPos(mark[xKey], "x", true)) + 0.5;
+        const toLeft = x > bbox.left + bbox.width / 2;
+        ctx.textAlign = toLeft ? "right" : "left";
+        ctx.lineWidth = devicePixelRatio;
+        ctx.strokeStyle = colour("muted");
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+        const place = [x + (toLeft ? -5 : 5) * devicePixelRatio, bbox.top + (3 + (index % 3) * 16) * devicePixelRatio];
+        ctx.lineWidth = 5 * devicePixelRatio;
+        ctx.strokeStyle = colour("paper");
+        ctx.fillStyle = colour("muted");
+        ctx.strokeText(mark.label, ...place);
+        ctx.fillText(mark.label, ...place);
+      });
+      ctx.restore();
+    };
+    return { hooks: { draw } };
+  }
+
   // The values under the pointer; rows(u, index) returns [title, [[colour, name, text], ...]].
   function tooltip(rows) {
     const tip = document.createElement("div");
@@ -217,7 +250,7 @@
         ...(isLog && { splits: () => logSplits(...limits), filter: (u, splits) => splits }),
       })],
       series: [{}, line("train", { width: 1, alpha: 0.3 }), line("train"), line("validation", { points: dots("validation") })],
-      plugins: [tooltip(seriesRows(names, number)), ...(target ? [level(target.value, target.label, "fact", [6, 5], "left")] : [])],
+      plugins: [changes(), tooltip(seriesRows(names, number)), ...(target ? [level(target.value, target.label, "fact", [6, 5], "left")] : [])],
     }, columns];
   }
 
@@ -241,6 +274,7 @@
       axes: [xAxis(xKey === "elapsed_s"), yAxis((u, splits) => splits.map(percent))],
       series: [{}, line("validation", { points: dots("validation") })],
       plugins: [
+        changes(),
         tooltip(seriesRows([["validation", "validation accuracy"]], percent)),
         ...(target ? [level(target.value, target.label, "fact", [6, 5], "left")] : []),
       ],

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from traintime.report.page.headline import describe_goal
+from traintime.report.page.incidents import marks
 from traintime.report.page.run_files import Record, RunFiles, interval
 from traintime.units import Interval, format_duration, format_percent
 
@@ -25,6 +26,7 @@ def chart_data(run: RunFiles) -> dict[str, Any]:
         ),
         "eta": _eta_columns(run),
         "target": _target(run),
+        "marks": marks(run),
         "truth_s": run.elapsed_s if run.has_ended else None,
     }
 

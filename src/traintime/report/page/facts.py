@@ -11,8 +11,13 @@ Pairs = list[tuple[str, str]]
 
 
 def recipe_pairs(run: RunFiles) -> Pairs:
-    """Return the recipe, field by field, as it was run."""
-    return [(str(field), show_value(value)) for field, value in run.recipe.items()]
+    """Return the recipe, field by field, as it was run; what was changed on the way, both ways."""
+    changed = run.last_values
+
+    def shown(field: str, value: Any) -> str:
+        return show_value(value) + (f" → {show_value(changed[field])}" if field in changed else "")
+
+    return [(str(field), shown(str(field), value)) for field, value in run.recipe.items()]
 
 
 def machine_pairs(run: RunFiles) -> Pairs:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from traintime.errors import RunFolderError
+from traintime.ledger.record_file import read_records
 from traintime.recipe.recipe import Target, parse_target
 from traintime.units import Interval
 
@@ -37,6 +38,8 @@ class RunFiles:
         steps: One record per logged step.
         epochs: One record per epoch.
         eta: The estimates of the total duration as the run went on.
+        changes: Commands that were given to the run while it went.
+        events: Faults that it survived.
         started: When the run started.
     """
 
@@ -49,13 +52,21 @@ class RunFiles:
     steps: tuple[Record, ...]
     epochs: tuple[Record, ...]
     eta: tuple[Record, ...]
+    changes: tuple[Record, ...]
+    events: tuple[Record, ...]
     started: datetime
 
     @property
     def goal(self) -> Target | None:
         """The target of the run, if it had one."""
-        target = self.recipe.get("target")
+        target = self.last_values.get("target", self.recipe.get("target"))
         return parse_target(str(target)) if target else None
+
+    @property
+    def last_values(self) -> Record:
+        """The fields that were changed on the way, as they were at the end."""
+        changed = (section(change, "changes") for change in self.changes)
+        return {name: new for fields in changed for name, (_, new) in fields.items()}
 
     @property
     def has_ended(self) -> bool:
@@ -65,7 +76,8 @@ class RunFiles:
     @property
     def went_to_plan(self) -> bool:
         """Whether the run did all it was asked to, so that its duration can be judged."""
-        return self.result.get("status") in ("target reached", "finished")
+        was_as_asked = not {"epochs", "target", "budget", "patience"} & set(self.last_values)
+        return was_as_asked and self.result.get("status") in ("target reached", "finished")
 
     @property
     def expected_stages(self) -> dict[str, Interval]:
@@ -112,6 +124,8 @@ def read_run_files(folder: Path) -> RunFiles:
         steps=_read_records(folder / "steps.jsonl", ordered_by="step"),
         epochs=_read_records(folder / "epochs.jsonl", ordered_by="epoch"),
         eta=_read_records(folder / "eta.jsonl", ordered_by="elapsed_s"),
+        changes=tuple(read_records(folder / "changes.jsonl")),
+        events=tuple(read_records(folder / "events.jsonl")),
         started=_started(environment, folder),
     )
 

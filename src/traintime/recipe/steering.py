@@ -1,0 +1,126 @@
+"""What may be changed in a recipe while it is being trained.
+
+Only what the next step can take up: rates, penalties, the end of the run and when it is saved. The
+data, the network and the batch are settled when a run begins; to change those is another run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from traintime.errors import InputError, nearest
+from traintime.recipe.budget import Budget, parse_budget, refuse_past
+from traintime.recipe.parse import make_recipe, without_none
+from traintime.recipe.recipe import MOST_EPOCHS, Recipe
+
+Verb = Literal["set", "extend", "pause", "continue", "save", "stop"]
+
+STEERABLE = (
+    "lr",
+    "momentum",
+    "beta2",
+    "weight_decay",
+    "l1",
+    "l2",
+    "grad_clip",
+    "label_smoothing",
+    "epochs",
+    "target",
+    "confidence",
+    "budget",
+    "patience",
+    "min_delta",
+    "min_chance",
+    "monitor",
+    "checkpoint_every_s",
+)
+EXTENDABLE = ("epochs", "budget")
+
+
+def steered(recipe: Recipe, verb: Verb, fields: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some fields changed, as a run can take them up while it goes.
+
+    Args:
+        recipe: As the run is trained now.
+        verb: "set" puts values in place; "extend" adds to epochs or to the budget.
+        fields: Fields by name, as they were typed.
+
+    Raises:
+        InputError: A field cannot be changed while the run goes, or not to that value.
+    """
+    known = EXTENDABLE if verb == "extend" else STEERABLE
+    for name in fields:
+        if name not in known:
+            raise InputError(_refusal(name, verb))
+    values = without_none(fields)
+    if verb == "extend":
+        values = {name: _longer(recipe, name, value) for name, value in values.items()}
+    _refuse_another_kind_of_end(recipe, values)
+    changed = make_recipe({**recipe.model_dump(mode="json"), **values})
+    if "budget" in values and changed.time_budget:
+        refuse_past(changed.time_budget)
+    if (changed.patience > 0) != (recipe.patience > 0):
+        raise InputError(
+            "patience can be changed, but neither switched on nor off while a run goes: the best "
+            "weights so far are kept from its beginning, or not at all"
+        )
+    return changed
+
+
+def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return the fields that differ: name to old and new value."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def _refuse_another_kind_of_end(recipe: Recipe, values: Mapping[str, Any]) -> None:
+    """A schedule that follows the time cannot change to one that follows the steps."""
+    kind = "budget" if recipe.budget else "epochs"
+    other = "epochs" if recipe.budget else "budget"
+    if other in values or values.get(kind, "") is None:
+        raise InputError(
+            f"This run ends by its {kind}, which its learning rate follows, and keeps to that. "
+            f"Type {kind}=... instead"
+        )
+
+
+def _refusal(name: str, verb: Verb) -> str:
+    if verb == "extend":
+        return f"'{name}' cannot be extended; type for example epochs=5, or budget=10m"
+    near = nearest(name, STEERABLE)
+    hint = f"Did you mean '{near}'? " if near else ""
+    if name not in Recipe.model_fields:
+        return f"A recipe has no field '{name}'. {hint}To be changed: {', '.join(STEERABLE)}"
+    return (
+        f"'{name}' is settled when a run begins; change it in a new one. "
+        f"What can be changed while it goes: {', '.join(STEERABLE)}"
+    )
+
+
+def _longer(recipe: Recipe, name: str, more: Any) -> Any:
+    if name == "epochs":
+        if isinstance(more, bool) or not isinstance(more, int | float) or more < 1 or more % 1:
+            raise InputError(f"epochs={more} adds no whole epochs; type for example epochs=5")
+        return min(MOST_EPOCHS, recipe.epochs + int(more))
+    added = parse_budget(str(more))
+    now = recipe.time_budget
+    if now is None:
+        return str(more)  # refused with the words for it
+    if now.seconds is None or added.seconds is None:
+        raise InputError(
+            f"budget={more} cannot be added to {now}; set the new end: "
+            "traintime runs set RUN budget=18:30"
+        )
+    return str(Budget(seconds=now.seconds + added.seconds))
+
+
+def in_words(changes: Mapping[str, Any]) -> str:
+    """Return changes as they are told: 'lr 0.02 → 0.01, epochs 10 → 15'."""
+    return ", ".join(
+        f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in changes.items()
+    )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

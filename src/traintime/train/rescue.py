@@ -1,0 +1,79 @@
+"""Going back when training has come apart, and trying again, a few times.
+
+The first time it is tried as it was: a flipped bit does not come twice. After that with half the
+learning rate. What fails then as well is no accident: the run ends, unless its numbers are finite,
+which may look worse than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from traintime.errors import DivergedError
+
+if TYPE_CHECKING:
+    from traintime.train.loop import Loop
+
+ATTEMPTS = 2
+"""To get past the same place."""
+MOST = 10
+"""Of all attempts in one process."""
+SPIKE = 10.0
+"""Times the loss of the first step that a mean loss counts as a spike at."""
+
+
+class SpikeError(DivergedError):
+    """A loss or a gradient is far beyond all before, and finite."""
+
+
+class Rescue:
+    """Sends a run back to its last good checkpoint.
+
+    Args:
+        loop: The run.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._attempts = self._all = 0
+        self._trouble_at = 0
+
+    def is_spike(self, losses: Sequence[float]) -> bool:
+        """Say whether losses are far above that of a network that knows nothing."""
+        progress = self._loop.progress
+        if not (progress.heeds_spikes and losses and progress.first_loss):
+            return False
+        return sum(losses) / len(losses) > SPIKE * progress.first_loss
+
+    def note_saved(self, step: int) -> None:
+        """Take a checkpoint beyond the place of trouble as the end of it."""
+        if step > self._trouble_at:
+            self._attempts = 0
+
+    def go_back(self, error: DivergedError) -> None:
+        """Go back and try again.
+
+        Raises:
+            DivergedError: It was tried often enough.
+        """
+        self._attempts += 1
+        self._all += 1
+        is_used_up = self._attempts > ATTEMPTS or self._all > MOST
+        if is_used_up and not isinstance(error, SpikeError):
+            raise error
+        self._trouble_at = max(self._trouble_at, error.step)
+        what = str(error).partition(". ")[0]
+        heeds_spikes = self._loop.progress.heeds_spikes and not is_used_up
+        step = self._loop.go_back()
+        self._loop.progress.heeds_spikes = heeds_spikes
+        smaller = {"lr": self._loop.recipe.lr / 2} if self._attempts == ATTEMPTS else {}
+        self._loop.steering.begin_again_at(step, smaller)
+        self._loop.tell_rollback()
+        how = "as before"
+        if smaller:
+            how = f"with half the learning rate, lr={smaller['lr']:.3g}"
+        elif is_used_up:
+            how = "and past it this time: it comes again, and all numbers are finite"
+        where = f"step {step}" if step else "the beginning"
+        self._loop.tell_event("rolled back", f"{what}. Going on from {where}, {how}")

@@ -1,0 +1,179 @@
+"""Taking up what a run is told while it goes, and taking it up again when the run is resumed.
+
+What was changed at a step is part of the run: resumed from before that step, the run changes there
+again, and so ends bit for bit like the one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from traintime.errors import InputError
+from traintime.ledger.commands import Command, Commands
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe.parse import make_recipe
+from traintime.recipe.steering import differences, steered
+from traintime.train.records import ROLL_BACK, Change, still_valid
+
+if TYPE_CHECKING:
+    from traintime.train.loop import Loop
+
+CHANGING = ("set", "extend")
+
+
+class Steering:
+    """Obeys the commands that are given to a run.
+
+    Args:
+        loop: The run.
+        commands: Where they come from; None if there are none.
+
+    Attributes:
+        is_paused: Whether the run was told to pause.
+    """
+
+    def __init__(self, loop: Loop, commands: Commands | None) -> None:
+        self._loop, self._commands = loop, commands
+        self._changes: list[Change] = []
+        self._due: deque[Change] = deque()
+        self.is_paused = False
+
+    def begin(self) -> None:
+        """Take up what was asked for while nobody was at work on the run.
+
+        To stop, pause or save was meant for a process that is gone.
+        """
+        for command in self._commands.waiting() if self._commands else ():
+            if command.verb not in CHANGING:
+                self._remove(command)
+        self.obey()
+
+    def obey(self) -> None:
+        """Take up the commands that wait; called where the state is whole.
+
+        Raises:
+            StoppedError: One of them was to stop.
+        """
+        for command in self._commands.waiting() if self._commands else ():
+            if any(change.id == command.id for change in self._changes):
+                self._remove(command)  # taken up by a process that was killed before it removed it
+            else:
+                self._take_up(command)
+
+    def _take_up(self, command: Command) -> None:
+        changes: dict[str, tuple[Any, Any]] = {}
+        refused = ""
+        try:
+            if command.verb in CHANGING:
+                new = steered(self._loop.recipe, command.verb, command.fields)
+                changes = differences(self._loop.recipe, new)
+                self._apply({name: value for name, (_, value) in changes.items()})
+            elif command.verb == "save":
+                self._loop.save()
+        except InputError as error:
+            refused = str(error)
+        was_paused = self.is_paused
+        if command.verb in ("pause", "continue"):
+            self.is_paused = command.verb == "pause"
+        self._note(command.id, command.verb, command.by, changes, refused)
+        self._remove(command)
+        if command.verb == "stop":
+            raise self._loop.stopped(f" by {command.by}")
+        if self.is_paused and not was_paused:
+            self._loop.pause()
+
+    def _note(
+        self,
+        identity: str,
+        verb: str,
+        by: str,
+        changes: Mapping[str, tuple[Any, Any]],
+        refused: str = "",
+    ) -> None:
+        loop = self._loop
+        change = Change(
+            id=identity,
+            verb=verb,
+            step=loop.progress.step,
+            epoch=loop.progress.epoch,
+            elapsed_s=loop.elapsed_s(),
+            at=now(),
+            by=by,
+            changes=changes,
+            refused=refused,
+        )
+        self._changes.append(change)
+        loop.tell_change(change)
+
+    def _remove(self, command: Command) -> None:
+        assert self._commands is not None
+        self._commands.remove(command)
+
+    def _apply(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Put values in place, as from a step on."""
+        loop = self._loop
+        if values:
+            loop.recipe = make_recipe({**loop.recipe.model_dump(mode="json"), **values})
+            loop.stepper.configure(loop.recipe)
+            loop.pace.change(loop.recipe, loop.progress.step if step is None else step)
+
+    # What was taken up before
+
+    def recall(self, changes: Sequence[Change]) -> None:
+        """Take up again what earlier processes on the run took up, now or when its step comes."""
+        self._changes = list(changes)
+        self._fold()
+
+    def begin_again_at(self, step: int, values: Mapping[str, Any]) -> None:
+        """Keep what holds now, and these values, from an earlier step on."""
+        loop = self._loop
+        kept = make_recipe({**loop.recipe.model_dump(mode="json"), **values})
+        changes = differences(loop.job.recipe, kept)
+        self._note(f"{step}-{secrets.token_hex(4)}", ROLL_BACK, "traintime", changes)
+        self._fold()
+
+    def _fold(self) -> None:
+        """Work out the recipe at the present step from the first one and all changes."""
+        loop = self._loop
+        loop.recipe, loop.pace = loop.job.recipe, loop.first_pace()
+        loop.stepper.configure(loop.recipe)
+        self._due.clear()
+        for change in still_valid(self._changes):
+            if self._is_past(change):
+                self._apply(_new_values(change), change.step)
+            else:
+                self._due.append(change)
+
+    def take_up_what_is_due(self) -> None:
+        """Take up again what was changed at the present step before."""
+        while self._due and self._is_past(self._due[0]):
+            change = self._due.popleft()
+            self._apply(_new_values(change), change.step)
+
+    def _is_past(self, change: Change) -> bool:
+        progress = self._loop.progress
+        return (change.step, change.epoch) <= (progress.step, progress.epoch)
+
+
+def _new_values(change: Change) -> dict[str, Any]:
+    return {name: new for name, (_, new) in change.changes.items()}
+
+
+def now() -> str:
+    """Return the present as ISO time with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def read_changes(folder: RunFolder) -> list[Change]:
+    """Return the changes that a run folder tells of; what is damaged of them is left out."""
+    names = [field.name for field in fields(Change)]
+    return [
+        Change(**{name: record[name] for name in names})
+        for record in folder.records("changes")
+        if all(name in record for name in names)
+    ]

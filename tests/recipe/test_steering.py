@@ -1,0 +1,78 @@
+from datetime import datetime, timedelta
+
+import pytest
+
+from traintime.errors import InputError
+from traintime.recipe import Recipe, read_recipe
+from traintime.recipe.steering import STEERABLE, differences, in_words, steered
+
+
+def recipe(**fields: object) -> Recipe:
+    return read_recipe(**{"data": "mnist", "model": "lenet", "epochs": 10, "lr": 0.02, **fields})
+
+
+def test_fields_are_set_and_all_others_stay() -> None:
+    before = recipe()
+    after = steered(before, "set", {"lr": 0.01, "target": "accuracy:0.98"})
+    assert differences(before, after) == {
+        "lr": (0.02, 0.01),
+        "target": (None, "accuracy:0.98"),
+    }
+    assert in_words(differences(before, after)) == "target none → accuracy:0.98, lr 0.02 → 0.01"
+
+
+def test_a_target_is_taken_away_by_none() -> None:
+    assert steered(recipe(target="loss:0.1"), "set", {"target": "none"}).target is None
+
+
+def test_epochs_are_extended_by_so_many() -> None:
+    assert steered(recipe(), "extend", {"epochs": 5}).epochs == 15
+
+
+def test_a_budget_is_extended_by_so_much() -> None:
+    assert steered(recipe(budget="10m"), "extend", {"budget": "90s"}).budget == "690s"
+
+
+def test_every_steerable_field_is_one_of_a_recipe() -> None:
+    assert set(STEERABLE) <= set(Recipe.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "words"),
+    [
+        ("set", {"batch_size": 9}, "'batch_size' is settled when a run begins"),
+        ("set", {"lrr": 9}, "no field 'lrr'. Did you mean 'lr'?"),
+        ("set", {"lr": -1}, "lr=-1 does not work: input should be greater than 0"),
+        ("set", {"target": "accuracy:99"}, "target=accuracy:0.99"),
+        ("set", {"budget": "10m"}, "ends by its epochs"),
+        ("set", {"patience": 3}, "neither switched on nor off"),
+        ("extend", {"lr": 5}, "'lr' cannot be extended; type for example epochs=5"),
+        ("extend", {"epochs": 0.5}, "adds no whole epochs"),
+        ("extend", {"epochs": -3}, "adds no whole epochs"),
+        ("extend", {"budget": "5m"}, "ends by its epochs"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused_with_what_can(
+    verb: str, fields: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        steered(recipe(), verb, fields)  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("fields", [{"epochs": 12}, {"budget": "none"}])
+def test_a_run_that_follows_the_time_keeps_to_that(fields: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"ends by its budget.*Type budget=\.\.\."):
+        steered(recipe(budget="10m"), "set", fields)
+
+
+def test_a_deadline_cannot_be_moved_into_the_past() -> None:
+    past = (datetime.now() - timedelta(hours=1)).isoformat()
+    with pytest.raises(InputError, match="is past"):
+        steered(recipe(budget="10m"), "set", {"budget": past})
+
+
+def test_a_time_of_day_is_set_and_not_extended() -> None:
+    until = (datetime.now() + timedelta(hours=1)).isoformat()
+    with pytest.raises(InputError, match=r"set the new end: traintime runs set RUN budget="):
+        steered(recipe(budget=until), "extend", {"budget": "10m"})
