@@ -216,10 +216,10 @@ def test_run_of_another_version_names_it(stopped: str) -> None:
 
 
 def test_run_on_a_device_that_is_not_here_is_refused(stopped: str) -> None:
-    path = find_run(stopped).path / "forecast.json"
-    forecast = json.loads(path.read_text())
+    folder = find_run(stopped)
+    forecast = folder.read_json("forecast")
     forecast["execution"]["device"] = "cuda:63"
-    path.write_text(json.dumps(forecast))
+    folder.write_json("forecast", forecast)
     with pytest.raises(RunFolderError, match=r"on cuda:63, .* traintime train .* device=auto"):
         traintime.resume(stopped)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from traintime.train.flat import FlatParameters
 from traintime.train.optimizers import OPTIMIZERS, Optimizer, make_optimizer, orthogonalize
 
+from .faults import NO_MEMORY, Faulty
 from .jobs import recipe_of
 
 LR, DECAY = 0.01, 0.1
@@ -166,3 +167,41 @@ def test_muon_treats_vectors_like_adam() -> None:
         optimizer.step(LR, 1)
     # The first step of Adam is the sign of the gradient.
     assert torch.allclose(module[0].bias.detach(), before - 0.2 * LR * gradient.sign(), atol=1e-7)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7, 64, 1000])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_step_in_parts_gives_the_same_to_the_bit(name: str, parts: int, dtype: torch.dtype) -> None:
+    fields = {"optimizer": name, "weight_decay": DECAY} if name != "adam" else {"optimizer": name}
+    ends: list[Tensor] = []
+    for count in (1, parts):
+        module = small_network()
+        parameters, optimizer = ours_of(module, **fields)
+        optimizer.parts = count
+        for step in range(3):
+            loss_of(module, step).backward()
+            with torch.no_grad():
+                optimizer.step(LR, step + 1)
+                parameters.gradient.zero_()
+        ends.append(torch.cat([parameters.values, *optimizer.state.values()]))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_more_parts_need_less_memory(name: str) -> None:
+    _, optimizer = ours_of(nn.Linear(8, 64), optimizer=name)
+    whole = len(optimizer._scratch())
+    optimizer.parts = 4
+    assert len(optimizer._scratch()) == whole // 4
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_step_without_memory_changes_nothing(name: str) -> None:
+    module = small_network()
+    parameters, optimizer = ours_of(module, optimizer=name)
+    loss_of(module, 0).backward()
+    before = torch.cat([parameters.values, *optimizer.state.values()])
+    optimizer._scratch = Faulty(optimizer._scratch, [1], NO_MEMORY, before=True)  # type: ignore[method-assign]
+    with torch.no_grad(), pytest.raises(RuntimeError, match="can't allocate memory"):
+        optimizer.step(LR, 1)
+    assert torch.equal(before, torch.cat([parameters.values, *optimizer.state.values()]))

@@ -132,11 +132,13 @@ def resume(
         )
     require_torch()
     began_at = perf_counter()
+    listener = listener or Listener()
+    if not folder.is_running:  # else it is refused further on
+        folder.mend(listener.say)
     job = read_job(read_recipe(**folder.read_recipe()), {})
     forecast = Forecast.from_json(folder.read_json("forecast"))
     _check_device(forecast.execution.device, folder)
     row = _row_of(folder, job.recipe, forecast)
-    listener = listener or Listener()
     _say_version(folder, listener)
     return run_job(job, forecast, folder, row, listener, began_at, callbacks, resume=True)
 

@@ -42,13 +42,16 @@ from traintime.recipe import Recipe
 from traintime.train.checkpoints import load_latest
 from traintime.train.loop import Job, Loop
 from traintime.train.pace import Deadline, Expected
-from traintime.train.records import Outcome, Validation
+from traintime.train.records import Event, Outcome, Validation
 from traintime.train.signals import StopNow, StopRequest
-from traintime.train.steering import read_changes
+from traintime.train.steering import now, read_changes
 
 SHOWN_MISTAKES = 24
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+NEEDED_OF_AN_EPOCH = {"epoch", "validation_accuracy", "validation_loss"}
 
 
 class Session:
@@ -109,7 +112,11 @@ class Session:
         with closing(recorder), closing(tensorboard), closing(usage), thread:
             loop = Loop(self._loop_job(module, prepared), observers, stop)
             if resume:
-                self._restore(loop, clock)
+                said = self._restore(loop, clock)
+                self.listener.say(said)
+                recorder.on_event(
+                    Event("resumed", said, loop.progress.step, loop.elapsed_s(), now())
+                )
             prepare_s = perf_counter() - self.began_at
             with closing(loop):
                 outcome = loop.run()
@@ -192,17 +199,18 @@ class Session:
             MEMORY_FORMATS[self.execution.memory_format],
         )
 
-    def _restore(self, loop: Loop, clock: Clock) -> None:
+    def _restore(self, loop: Loop, clock: Clock) -> str:
+        """Go on from the latest checkpoint, and say from where that is."""
         checkpoint = load_latest(self.folder.checkpoints, self.listener.say)
         changes = read_changes(self.folder)
         if checkpoint is None:
             loop.steering.recall(changes)
-            self.listener.say("No checkpoint was due yet: starting over with the same seed")
-            return
+            return "No checkpoint was due yet: starting over with the same seed"
         loop.restore(checkpoint, changes)
         done = loop.progress.epoch
-        clock.recall([r for r in self.folder.records("epochs") if r["epoch"] <= done])
-        self.listener.say(f"Going on from step {loop.progress.step}")
+        epochs = self.folder.records("epochs", self.listener.say, needed=NEEDED_OF_AN_EPOCH)
+        clock.recall([record for record in epochs if record["epoch"] <= done])
+        return f"Going on from step {loop.progress.step}"
 
     def _result(
         self, outcome: Outcome, test: Classification, seconds: dict[str, float], total_s: float

@@ -14,7 +14,12 @@ WORKSPACE_SHARE = 0.35
 
 
 def predict_memory(
-    workload: Workload, execution: Execution, micro_batches: int, extra_vectors: int
+    workload: Workload,
+    execution: Execution,
+    micro_batches: int,
+    extra_vectors: int,
+    *,
+    is_saved: bool = False,
 ) -> Mapping[str, float]:
     """Return bytes by part; their sum is the expected peak.
 
@@ -23,18 +28,23 @@ def predict_memory(
         execution: Gives the precision of what is kept for the backward.
         micro_batches: Parts that a batch is split into.
         extra_vectors: Copies of the parameters beside the optimizer's (averages, best so far).
+        is_saved: Whether checkpoints are written while it trains, from a copy of what they hold;
+            that lies in the process's memory.
     """
     graph = workload.graph
     weights = 4.0 * graph.parameters
     value_bytes = 2.0 if execution.precision == "bf16" else 4.0
     kept = sum(op.kept_per_sample for op in graph.ops) * workload.batch_size / micro_batches
     activations = kept * value_bytes
+    copies = 1 + graph.optimizer_slots + extra_vectors if is_saved else 0
+    on_cpu = execution.device == "cpu"
     return {
         "weights": weights,
         "gradients": weights,
         "optimizer": weights * (graph.optimizer_slots + extra_vectors),
         "activations": activations,
         "workspace": activations * WORKSPACE_SHARE,
+        "checkpoint": weights * copies if on_cpu else 0.0,
         "data": float(workload.resident_bytes),
         "framework": float(FRAMEWORK_BYTES[execution.device.partition(":")[0]]),
     }

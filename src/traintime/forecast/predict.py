@@ -187,7 +187,11 @@ def forecast_job(
         ends[-1] = Interval(budget_s, max(budget_s / 2, budget_s - unused_s), budget_s)
     chance = sum(arrivals) if arrivals is not None else None
     memory = predict_memory(
-        workload, plan.execution, recipe.accumulate, bool(recipe.ema) + bool(recipe.patience)
+        workload,
+        plan.execution,
+        recipe.accumulate,
+        bool(recipe.ema) + bool(recipe.patience),
+        is_saved=ends[-1].median > recipe.checkpoint_every_s,
     )
     return Forecast(
         evidence=profile.evidence,

@@ -17,7 +17,7 @@ from traintime.errors import StorageError
 from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
 
 MOST_WAITING_BYTES = 16 * 2**20
-"""About a day of a run's records; those that come after are lost."""
+"""Some hours of a run's records; those that come after are lost."""
 
 
 def read_records(
@@ -107,7 +107,9 @@ class RecordFile:
     def _write(self) -> None:
         with refused_writes_explained(self._path):
             if self._file is None:
-                self._file = _open_for_records(self._path)
+                self._file = self._path.open("a+b", buffering=0)
+                if _is_cut_short(self._file):
+                    self._waiting[:0] = b"\n"
             elif not self._path.exists():
                 raise StorageError(f"'{self._path}' was deleted while the run went on")
             while self._waiting:
@@ -115,14 +117,12 @@ class RecordFile:
                 del self._waiting[: self._file.write(self._waiting)]
 
 
-def _open_for_records(path: Path) -> io.FileIO:
-    """Open a file to add lines to it; one that a kill cut short is ended first."""
-    file = path.open("a+b", buffering=0)
-    if file.tell():
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
-    return file
+def _is_cut_short(file: io.FileIO) -> bool:
+    """Say whether a kill left the last line without its end."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

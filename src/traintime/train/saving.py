@@ -17,28 +17,25 @@ class Saving:
 
     Args:
         loop: The run.
+
+    Raises:
+        StorageError: The folder for checkpoints cannot be made.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._writer: CheckpointWriter | None = None
+        self._writer = CheckpointWriter(loop.job.checkpoints, self._on_written, self._on_failed)
         self._saved_at = perf_counter()
         self._refusal: StorageError | None = None
 
     def is_due(self, every_s: float) -> bool:
         """Say whether it is time for a checkpoint, and none is being written."""
-        if self._writer:
-            self._writer.poll()
-            if self._writer.is_busy:
-                return False
-        return perf_counter() - self._saved_at >= every_s
+        self._writer.poll()
+        return not self._writer.is_busy and perf_counter() - self._saved_at >= every_s
 
     def save_behind(self) -> None:
         """Write a checkpoint while training goes on; a disk that refuses it is an event."""
         began = perf_counter()
-        if self._writer is None:
-            folder = self._loop.job.checkpoints
-            self._writer = CheckpointWriter(folder, self._on_written, self._on_failed)
         self._writer.submit(self._loop.progress.step, self._loop.state.checkpoint())
         self._note_time(began)
 
@@ -57,13 +54,11 @@ class Saving:
 
     def wait(self) -> None:
         """Wait for a checkpoint that is being written."""
-        if self._writer:
-            self._writer.wait()
+        self._writer.wait()
 
     def close(self) -> None:
         """Wait for a checkpoint that is being written, and let its memory go."""
-        if self._writer:
-            self._writer.close()
+        self._writer.close()
 
     def _note_time(self, began: float) -> None:
         self._saved_at = perf_counter()
@@ -75,7 +70,7 @@ class Saving:
 
     def _on_failed(self, step: int, error: StorageError) -> None:
         self._refusal = error
-        last = self._writer.last_written if self._writer else None
+        last = self._writer.last_written
         kept = "there is none yet" if last is None else f"the last good one is of step {last}"
         message = f"The checkpoint of step {step} is not on disk ({kept}): {error}"
         self._loop.tell_event("checkpoint failed", message)

@@ -70,6 +70,7 @@ class Steering:
         refused = ""
         try:
             if command.verb in CHANGING:
+                self._refuse_too_late()
                 new = steered(self._loop.recipe, command.verb, command.fields)
                 changes = differences(self._loop.recipe, new)
                 self._apply({name: value for name, (_, value) in changes.items()})
@@ -86,6 +87,15 @@ class Steering:
             raise self._loop.stopped(f" by {command.by}")
         if self.is_paused and not was_paused:
             self._loop.pause()
+
+    def _refuse_too_late(self) -> None:
+        """Refuse a change to a run that was stopped in its test; it has its last weights."""
+        if self._loop.progress.status != "running":
+            recipe = self._loop.job.checkpoints.parent / "recipe.yaml"
+            raise InputError(
+                "The run is trained to its end, and only its test was left. To train on, start "
+                f"anew with: traintime train '{recipe}' epochs=..."
+            )
 
     def _note(
         self,

@@ -1,7 +1,7 @@
 """The files of a run folder, read for the report.
 
-A run may have been killed at any moment: every file but the recipe may be missing, and the last
-line of a `.jsonl` file may be torn. Where a record appears twice the later one counts.
+A run may have been killed at any moment: every file but the recipe may be missing, and lines of a
+`.jsonl` file may be damaged. Where a record appears twice the later one counts.
 """
 
 from __future__ import annotations
@@ -184,21 +184,7 @@ def _as_record(path: Path, value: Any) -> Record:
 
 
 def _read_records(path: Path, ordered_by: str) -> tuple[Record, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return ()
-    records = [_parse_line(path, line, is_last=line is lines[-1]) for line in lines]
-    return _without_repeated([record for record in records if record], ordered_by)
-
-
-def _parse_line(path: Path, line: str, is_last: bool) -> Record:
-    try:
-        return _as_record(path, json.loads(line)) if line.strip() else {}
-    except ValueError as error:
-        if is_last:  # torn by a kill
-            return {}
-        raise _damaged(path, error) from None
+    return _without_repeated(list(read_records(path, needed={ordered_by})), ordered_by)
 
 
 def _without_repeated(records: list[Record], key: str) -> tuple[Record, ...]:
