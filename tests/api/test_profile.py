@@ -1,6 +1,7 @@
 """Real runs, profiled: finished, stopped, running, and one that has no data of its own time."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,8 +97,11 @@ def record(step: int, epoch: float, elapsed_s: float) -> dict[str, float]:
 
 
 def test_what_lies_between_two_windows_of_an_epoch_is_spent_between_steps():
-    # Ten steps of 10 ms take 0.12 s: 2 ms a step are records. Then a validation of 5 s, left out.
-    records = [record(10, 0.5, 1.0), record(20, 1.0, 1.12), record(30, 1.5, 6.12)]
+    # Ten steps of 10 ms take 0.12 s: 2 ms a step are records. Between epochs 5 s, left out.
+    records = [
+        record(10 * n, n / 4, 0.12 * n + 5 * math.ceil(n / 4 - 1))
+        for n in range(1, 13)  # four windows an epoch
+    ]
     assert _between(records) == pytest.approx(0.002)
 
 

@@ -19,6 +19,7 @@ from traintime.errors import (
 )
 from traintime.evaluate.metrics import Classification
 from traintime.ledger import run_folder
+from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe, read_recipe
 from traintime.train import checkpoints
 
@@ -264,7 +265,18 @@ def test_too_little_memory_names_a_smaller_batch(monkeypatch, error: Exception) 
         raise error
 
     monkeypatch.setattr(Session, "run", fail)
-    with pytest.raises(InputError, match="Type batch_size=") as caught:
+    with pytest.raises(InputError, match="batch_size=") as caught:
         traintime.train(**QUICK)
     assert "not even in small parts" in str(caught.value)
     assert [row.status for row in traintime.list_runs()] == ["failed"]
+
+
+def test_killed_run_is_told_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_module = sys.modules["traintime.api.train"]
+    monkeypatch.setattr(RunFolder, "claim", lambda self: "process 7 was killed")
+    ear = Ear()
+    for left, is_said in ((10 * 2**20, True), (10 * 2**40, False)):
+        monkeypatch.setattr(train_module, "memory_left", lambda pid, left=left: (left, left))
+        ear.heard.clear()
+        traintime.train(**QUICK, listener=ear)
+        assert any("accumulate=2" in line for line in ear.heard) == is_said

@@ -246,3 +246,20 @@ def test_a_gpus_tensors_are_those_of_the_moment_too(
     saved = load_latest(tmp_path / "checkpoints", pytest.fail)
     assert saved is not None
     assert torch.equal(saved.tensors["parameters"], torch.arange(10_000_000.0))
+
+
+@pytest.mark.parametrize("what", ["memory for a copy", "thread"])
+def test_without_room_for_writing_behind_it_is_written_at_once(
+    what: str, writer: CheckpointWriter, told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread" if what == "thread" else "out of memory")
+
+    if what == "thread":
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    else:
+        monkeypatch.setattr(checkpoint_writer.torch, "empty", refuse)
+    writer.submit(7, checkpoint_of(7))
+    assert not writer.is_busy
+    assert (told.written, told.failed) == ([7], [])
+    assert steps_on(tmp_path / "checkpoints") == [7]

@@ -212,16 +212,20 @@ def _between(records: list[dict[str, Any]]) -> float:
     """Return the seconds per step between two windows: records, display and clock.
 
     Only windows of one epoch follow each other without a validation; the median leaves out those
-    with a checkpoint before them.
+    with a checkpoint before them. There is a gap for each record, however many steps it is of.
     """
-    gaps: list[float] = []
+    gaps_s: list[float] = []
     for before, after in pairwise(records):
         num_steps = after["step"] - before["step"]
         is_same_epoch = len({math.ceil(r["epoch"] - ROUNDING) for r in (before, after)}) == 1
         if num_steps > 0 and is_same_epoch:
             passed_s = after["elapsed_s"] - before["elapsed_s"]
-            gaps.append(max(0.0, passed_s / num_steps - after["step_time_s"]))
-    return statistics.median(gaps) if gaps else 0.0
+            gaps_s.append(max(0.0, passed_s - num_steps * after["step_time_s"]))
+    if len(gaps_s) < LEAST_GAPS:
+        return 0.0
+    return statistics.median(gaps_s) * len(records) / records[-1]["step"]
 
 
 ROUNDING = 1e-6
+LEAST_GAPS = 5
+"""The first one of a process holds what happens once."""

@@ -44,6 +44,7 @@ from traintime.hardware.machine import Machine
 from traintime.hardware.preemption import PreemptionWatch, stop_signals
 from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.threads import share_processor
+from traintime.hardware.usage import memory_left
 from traintime.ledger.atomic import write_bytes_atomically
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
@@ -188,6 +189,7 @@ def run_job(
     taken_over = folder.claim()
     if taken_over:
         listener.say(taken_over)
+        _say_what_may_have_killed(folder, job.recipe, forecast, listener)
     try:
         # Up to the ledger's last word: another signal, or a late one, must not keep it from that.
         with stop_requests(stop_signals()) as stop:
@@ -209,6 +211,19 @@ def run_job(
     return result
 
 
+def _say_what_may_have_killed(
+    folder: RunFolder, recipe: Recipe, forecast: Forecast, listener: Listener
+) -> None:
+    """Say it if less memory is left than was forecast: the system kills without a word."""
+    needed, left = forecast.peak_memory_bytes.median, memory_left(os.getpid())[0]
+    if forecast.execution.device == "cpu" and left < needed:
+        listener.say(
+            f"{format_bytes(needed)} of memory were forecast and {format_bytes(left)} are left, "
+            "which may be why it ended. Should it end again, type: "
+            f"traintime train '{folder.path / 'recipe.yaml'}' accumulate={2 * recipe.accumulate}"
+        )
+
+
 def _note_failure(error: BaseException, ledger: Ledger, row: LedgerRow, folder: RunFolder) -> None:
     with suppress(StorageError):  # what ended the run is what has to be said
         ledger.put(dataclasses.replace(row, status=_status_after(error)))
@@ -220,7 +235,8 @@ def _too_large(recipe: Recipe, forecast: Forecast) -> InputError:
     return InputError(
         f"There is not enough memory on {forecast.execution.device} for this job, not even "
         f"in small parts ({format_bytes(forecast.peak_memory_bytes.median)} were "
-        f"forecast). Type batch_size={max(1, recipe.batch_size // 2)}, or a smaller model"
+        f"forecast). Type a smaller model, batch_size={max(1, recipe.batch_size // 2)}, or "
+        "optimizer=sgd"
     )
 
 

@@ -18,7 +18,7 @@ Steps = Annotated[
 
 
 def runs_profile(
-    run: RunName,
+    run: RunName = "latest",
     steps: Steps = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Even while the run is being trained.")

@@ -93,19 +93,26 @@ class CheckpointWriter:
         """
         self.wait()
         writing, began = _Writing(step), perf_counter()
-        if self._background:
-            held = Checkpoint(self._copy(checkpoint.tensors), copy.deepcopy(checkpoint.state))
-            # A daemon: a disk that hangs must not keep the process from ending.
-            writing.thread = threading.Thread(
-                target=self._write, args=(writing, held), name="traintime-checkpoint", daemon=True
-            )
-            writing.thread.start()
-            self._writing = writing
-        else:
+        try:
+            is_behind = self._background and self._start(writing, checkpoint)
+        except (RuntimeError, MemoryError):  # no memory for the copy, or no thread to be had
+            self._buffers, writing.thread, is_behind = {}, None, False
+        if not is_behind:
             self._write(writing, checkpoint)
-            self._writing = writing
+        self._writing = writing
+        if not is_behind:
             self.poll()
         self.cost_s = perf_counter() - began
+
+    def _start(self, writing: _Writing, checkpoint: Checkpoint) -> bool:
+        """Begin to write a copy of a checkpoint as it is now."""
+        held = Checkpoint(self._copy(checkpoint.tensors), copy.deepcopy(checkpoint.state))
+        # A daemon: a disk that hangs must not keep the process from ending.
+        writing.thread = threading.Thread(
+            target=self._write, args=(writing, held), name="traintime-checkpoint", daemon=True
+        )
+        writing.thread.start()
+        return True
 
     def poll(self) -> None:
         """Tell how the last checkpoint went, once it is known; costs next to nothing."""

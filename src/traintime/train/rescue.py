@@ -19,8 +19,12 @@ ATTEMPTS = 2
 """To get past the same place."""
 MOST = 10
 """Of all attempts in one process."""
-SPIKE = 10.0
-"""Times the loss of the first step that a mean loss counts as a spike at."""
+SPIKE = 100.0
+"""Times the loss of the first step that a mean loss counts as a spike at.
+
+Runs at the learning rates of the presets (ResNet-9, SGD) were seen to rise to 17 times theirs while
+the rate warms up, and to come back.
+"""
 
 
 class SpikeError(DivergedError):
