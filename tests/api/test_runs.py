@@ -231,11 +231,22 @@ def test_damaged_checkpoints_are_named_with_the_way_out(stopped: str) -> None:
         traintime.resume(stopped)
 
 
+def test_a_run_that_was_killed_before_it_told_the_ledger_is_finished() -> None:
+    result = traintime.train(**QUICK)
+    ledger = Ledger(ledger_path())
+    (done,) = ledger.rows()
+    ledger.put(dataclasses.replace(done, status="running", total_s=None, accuracy=None))
+    (row,) = traintime.list_runs()
+    assert (row.status, row.total_s) == ("finished", result.total_s)
+    assert row.accuracy == result.test.accuracy
+
+
 def test_a_run_whose_process_is_gone_was_interrupted() -> None:
     result = traintime.train(**QUICK)
     ledger = Ledger(ledger_path())
     (row,) = ledger.rows()
     ledger.put(dataclasses.replace(row, status="running"))
+    (result.folder / "result.json").unlink()
     folder = RunFolder.open(result.folder)
     folder.claim()
     assert [row.status for row in traintime.list_runs()] == ["running"]

@@ -12,7 +12,7 @@ import traintime
 from tests.api.known_machine import records, remember_machine
 from traintime.api.runs import find_run
 from traintime.errors import DivergedError, StoppedError
-from traintime.train.checkpoints import load_checkpoint
+from traintime.train.checkpoints import load_checkpoint, load_latest
 from traintime.train.loop import Loop
 from traintime.train.records import ROLL_BACK
 from traintime.train.rescue import ATTEMPTS, MOST, SPIKE
@@ -20,7 +20,7 @@ from traintime.train.signals import StopRequest
 from traintime.train.stepper import Stepper
 
 from .faults import Calls, Faulty
-from .jobs import SMALL, Witness, make_job, state_of, train
+from .jobs import SMALL, StopAt, Witness, make_job, state_of, train
 
 FIELDS = {"batch_norm": True, "ema": 0.9, "dropout": 0.1, "flip": True}
 Break = Callable[[Loop], None]
@@ -322,3 +322,23 @@ def test_run_that_diverges_for_good_says_so_and_leaves_finite_checkpoints(
     assert raised.value.exit_code == 1
     assert traintime.list_runs()[0].status == "diverged"
     assert_checkpoints_are_finite(find_run("latest").path)
+
+
+def test_a_broken_run_that_is_stopped_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    stop = StopAt(9)
+    stop.loop = loop = Loop(make_job(tmp_path, checkpoint_every_s=0), [], stop)
+    step = loop._step
+
+    def broken(position: int) -> object:
+        loss = step(position)
+        if loop.progress.step >= 8:
+            loop.stepper.parameters.values[0] = float("nan")
+        return loss
+
+    loop._step = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoppedError, match="at step 9; the last good checkpoint is kept") as caught:
+        loop.run()
+    assert caught.value.exit_code == 143
+    checkpoint = load_latest(tmp_path / "checkpoints", pytest.fail)
+    assert checkpoint is not None
+    assert checkpoint.state["step"] <= 8

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from traintime.train.signals import StopRequest, stop_requests
+from traintime.train.signals import StopNow, StopRequest, stop_requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -24,18 +24,82 @@ def test_handlers_from_before_are_put_back() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_every_signal_that_is_asked_for_is_noted_and_given_back() -> None:
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        with stop_requests([number]) as stop:
+            os.kill(os.getpid(), number)
+            assert stop.signal_number == number
+        assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_the_first_signal_decides_and_one_of_another_kind_changes_nothing() -> None:
+    with stop_requests([signal.SIGUSR1, signal.SIGTERM]) as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)  # a scheduler's warning,
+        os.kill(os.getpid(), signal.SIGTERM)  # and what follows it
+        assert stop.signal_number == signal.SIGUSR1
+
+
+def test_where_work_can_be_left_at_once_a_signal_leaves_it() -> None:
+    done: list[str] = []
+
+    def work(stop: StopRequest) -> None:
+        with stop.immediate():
+            done.append("before")
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("after")
+
+    with stop_requests() as stop, pytest.raises(StopNow):
+        work(stop)
+    assert done == ["before"]
+    assert stop.signal_number == signal.SIGTERM
+
+
+def test_what_can_be_left_at_once_is_not_begun_after_a_signal() -> None:
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopNow), stop.immediate():
+            pytest.fail("it was begun")
+
+
+def test_work_that_cannot_be_left_is_not_left_although_it_follows_some_that_can() -> None:
+    with stop_requests() as stop:
+        with stop.immediate(), stop.immediate():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_number == signal.SIGTERM
+
+
+def test_no_handling_of_errors_swallows_the_leaving() -> None:
+    assert not issubclass(StopNow, Exception)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143), ("SIGUSR1", 143)]
+)
 def test_second_signal_does_not_wait(number: str, code: int) -> None:
     script = (
         "import os, signal\n"
         "from traintime.train.signals import stop_requests\n"
-        "with stop_requests():\n"
+        f"with stop_requests([signal.{number}]):\n"
         f"    os.kill(os.getpid(), signal.{number})\n"
         f"    os.kill(os.getpid(), signal.{number})\n"
         "    print('still here')\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
+
+
+def test_ctrl_c_after_another_signal_does_not_wait() -> None:
+    script = (
+        "import os, signal\n"
+        "from traintime.train.signals import stop_requests\n"
+        "with stop_requests():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_outside_the_main_thread_nothing_is_caught() -> None:

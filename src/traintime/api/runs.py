@@ -51,9 +51,20 @@ def count_runs() -> int:
 
 
 def _as_it_is(row: LedgerRow) -> LedgerRow:
-    if row.status == "running" and not RunFolder(Path(row.folder)).is_running:
+    folder = RunFolder(Path(row.folder))
+    if row.status != "running" or folder.is_running:
+        return row
+    if not folder.is_finished:
         return dataclasses.replace(row, status="interrupted")
-    return row
+    result = folder.read_json("result")  # killed before it could tell the ledger
+    step = result["step_time_s"]
+    return dataclasses.replace(
+        row,
+        status=result["status"],
+        total_s=result["total_s"],
+        step_s=step["median"] if step else None,
+        accuracy=result["test"]["accuracy"],
+    )
 
 
 def find_run(name: str) -> RunFolder:
@@ -95,14 +106,18 @@ def _open_known(row: LedgerRow) -> RunFolder:
 
 
 def show_run(name: str) -> dict[str, Any]:
-    """Return all that is known of a run: recipe, environment, forecast, epochs and result."""
+    """Return all that is known of a run.
+
+    Recipe, environment, forecast, epochs, what it was told and what it survived, and its result.
+    """
     folder = find_run(name)
     known: dict[str, Any] = {"run": folder.name, "folder": str(folder.path)}
     known["recipe"] = folder.read_recipe()
     for part in ("environment", "forecast", "result"):
         if (folder.path / f"{part}.json").is_file():
             known[part] = folder.read_json(part)
-    known["epochs"] = list(folder.records("epochs"))
+    for records in ("epochs", "changes", "events"):
+        known[records] = list(folder.records(records))
     return known
 
 
@@ -135,7 +150,8 @@ def resume(
     listener = listener or Listener()
     if not folder.is_running:  # else it is refused further on
         folder.mend(listener.say)
-    job = read_job(read_recipe(**folder.read_recipe()), {})
+    recipe = read_recipe(**folder.read_recipe())
+    job = read_job(recipe, {})
     forecast = Forecast.from_json(folder.read_json("forecast"))
     _check_device(forecast.execution.device, folder)
     row = _row_of(folder, job.recipe, forecast)

@@ -65,7 +65,9 @@ def steer_run(name: str, verb: Verb, **fields: Any) -> Steered:
     if verb in CHANGING:
         if not fields:
             example = "epochs=5" if verb == "extend" else "lr=0.01"
-            raise InputError(f"Nothing to change; type: runs {verb} {folder.name} {example}")
+            raise InputError(
+                f"Nothing to change; type: traintime runs {verb} {folder.name} {example}"
+            )
         now = present_recipe(folder)
         changes = differences(now, steered(now, verb, fields))
     elif not folder.is_running:

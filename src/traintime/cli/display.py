@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from time import monotonic
+from typing import IO, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from traintime.api.listener import Listener
+from traintime.cli.audience import Audience
 from traintime.clock.eta import Clock
 from traintime.forecast.forecast import Forecast
 from traintime.recipe import Recipe
 from traintime.report import terminal
-from traintime.train.records import Change, EpochRecord, Event, Observer, Start, StepRecord
+from traintime.train.records import (
+    ROLL_BACK,
+    Change,
+    EpochRecord,
+    Event,
+    Observer,
+    Start,
+    StepRecord,
+)
 
 PLAIN_EVERY_S = 2.0
 MOST_EPOCH_LINES = 40
@@ -23,9 +33,13 @@ MOST_EPOCH_LINES = 40
 
 def make_console(*, to_stderr: bool = False) -> Console:
     """Return the console; as wide as the terminal, or wide enough for a log."""
-    console = Console(stderr=to_stderr, highlight=False, soft_wrap=False)
+    # rich asks for a whole file and uses no more of it than this
+    file = cast("IO[str]", Audience("stderr" if to_stderr else "stdout"))
+    console = Console(file=file, stderr=to_stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal:
-        console = Console(stderr=to_stderr, highlight=False, width=140, color_system=None)
+        console = Console(
+            file=file, stderr=to_stderr, highlight=False, width=140, color_system=None
+        )
     return console
 
 
@@ -139,7 +153,8 @@ class LiveProgress(Observer):
         """Say what a command did, and go on by what holds now."""
         self._recipe = self._lines.recipe = recipe
         self._total_steps = recipe.epochs * self._steps_per_epoch
-        self._live.console.print(terminal.change_line(change))
+        if change.verb != ROLL_BACK:  # its event says more
+            self._live.console.print(terminal.change_line(change))
         self._draw()
 
     def on_event(self, event: Event) -> None:
@@ -192,7 +207,8 @@ class PlainProgress(Observer):
         """Say what a command did, and go on by what holds now."""
         self._recipe = self._lines.recipe = recipe
         self._total_steps = recipe.epochs * self._steps_per_epoch
-        self._console.print(terminal.change_line(change))
+        if change.verb != ROLL_BACK:  # its event says more
+            self._console.print(terminal.change_line(change))
 
     def on_event(self, event: Event) -> None:
         """Say what was survived."""

@@ -122,5 +122,16 @@ def in_words(changes: Mapping[str, Any]) -> str:
     )
 
 
+DONE = {"pause": "paused", "continue": "continued", "save": "saved", "stop": "stopped"}
+
+
+def change_in_words(change: Mapping[str, Any]) -> str:
+    """Return what a command did, from its record: 'lr 0.02 → 0.01', 'paused', 'set was refused'."""
+    verb = str(change.get("verb") or "")
+    if change.get("refused"):
+        return f"{verb} was refused: {change['refused']}"
+    return in_words(change.get("changes") or {}) or DONE.get(verb, "nothing changed")
+
+
 def _shown(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

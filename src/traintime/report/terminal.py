@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,8 +17,8 @@ from traintime.forecast.forecast import Forecast
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
 from traintime.recipe.parse import make_recipe
-from traintime.recipe.steering import in_words
-from traintime.train.records import Change, EpochRecord, Event, StepRecord
+from traintime.recipe.steering import change_in_words
+from traintime.train.records import ROLL_BACK, Change, EpochRecord, Event, StepRecord
 from traintime.units import (
     Interval,
     format_bytes,
@@ -234,19 +236,9 @@ def epoch_line(recipe: Recipe, record: EpochRecord, best: bool) -> Text:
 def change_line(change: Change) -> Text:
     """Return the line that stays of a command to the run."""
     line = Text(" " * LABEL_WIDTH)
-    line.append(f"{change_words(change)} at step {change.step:,}", "bold cyan")
+    words = change_in_words(dataclasses.asdict(change))
+    line.append(f"{words} at step {change.step:,}", "bold cyan")
     return line.append(f" · {change.by}", "dim")
-
-
-def change_words(change: Change) -> str:
-    """Return what a command did: 'lr 0.02 → 0.01', 'paused', 'refused: ...'."""
-    if change.refused:
-        return f"{change.verb} was refused: {change.refused}"
-    if change.verb in ("set", "extend", "roll back"):
-        return in_words(change.changes) or "nothing changed"
-    return {"pause": "paused", "continue": "continued", "save": "saved", "stop": "stopped"}.get(
-        change.verb, change.verb
-    )
 
 
 def event_line(event: Event) -> Text:
@@ -346,6 +338,7 @@ def run_lines(known: Mapping[str, Any]) -> RenderableType:
         ("Run", Text(known["run"], "bold")),
         ("", title(recipe)),
         ("folder", known["folder"]),
+        ("curves", f"tensorboard --logdir '{Path(known['folder']).parent}'"),
     ]
     if "forecast" in known:
         forecast = Forecast.from_json(known["forecast"])
@@ -355,6 +348,7 @@ def run_lines(known: Mapping[str, Any]) -> RenderableType:
         accuracy = format_percent(epoch["validation_accuracy"], 2)
         elapsed = format_duration(epoch["elapsed_s"])
         rows.append((f"epoch {epoch['epoch']}", f"{elapsed:>8}  accuracy {accuracy}"))
+    rows += _incident_rows(known)
     result = known.get("result")
     if result is None:
         resume = f"not finished; go on with: traintime runs resume {known['run']}"
@@ -364,6 +358,20 @@ def run_lines(known: Mapping[str, Any]) -> RenderableType:
         took += f": {result['reason']}"
     rows += [("status", took), ("report", f"{known['folder']}/report.html"), ("", "")]
     return Group(labelled(rows), score_lines(result["test"]))
+
+
+def _incident_rows(known: Mapping[str, Any]) -> list[tuple[str, RenderableType]]:
+    """Return what a run was told and what it survived, in its order."""
+    told = [
+        (change["elapsed_s"], f"{change_in_words(change)} · {change.get('by', '')}")
+        for change in known["changes"]
+        if change["verb"] != ROLL_BACK  # its event says more
+    ]
+    survived = [(event["elapsed_s"], event["message"]) for event in known["events"]]
+    return [
+        ("" if index else "on the way", f"{format_duration(elapsed_s):>8}  {words}")
+        for index, (elapsed_s, words) in enumerate(sorted([*told, *survived]))
+    ]
 
 
 def comparison_table(sides: Sequence[Mapping[str, Any]]) -> Table:

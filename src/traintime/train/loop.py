@@ -35,12 +35,12 @@ from traintime.train.records import (
     Validation,
 )
 from traintime.train.rescue import Rescue, SpikeError
-from traintime.train.run_state import RunState
 from traintime.train.saving import Saving
 from traintime.train.schedules import learning_rate
 from traintime.train.signals import StopNow, StopRequest
 from traintime.train.steering import Steering, now
 from traintime.train.stepper import Refused, Stepper
+from traintime.train.training_state import TrainingState
 
 T = TypeVar("T")
 WINDOW_S = 0.2
@@ -60,7 +60,7 @@ class Loop:
         self.observers = observers
         self.stop = stop
         self.stepper = Stepper(job.module, job.batches, job.recipe, job.execution, self.tell_event)
-        self.state = RunState(
+        self.state = TrainingState(
             job.module, job.batches, self.stepper, keeps_best=job.recipe.patience > 0
         )
         self.steering = Steering(self, job.commands)
@@ -380,12 +380,18 @@ class Loop:
         number = self.stop.signal_number or number
         how = f"Stopped{by}"
         if self._step_times_s:
-            self.save()
-            how += f" and saved at step {self.progress.step}"
+            how += self._saved_in_words()
         else:
             how += " before the first step was done; nothing is lost"
         self.close()
         return StoppedError(number, f"{how}. To go on, type: {self.job.resume_command}")
+
+    def _saved_in_words(self) -> str:
+        try:
+            self.save()
+        except DivergedError:  # nothing that is broken is saved, not even in a hurry
+            return f" at step {self.progress.step}; the last good checkpoint is kept"
+        return f" and saved at step {self.progress.step}"
 
     def pause(self) -> None:
         """Save, and wait until a command ends the pause; that time does not count as elapsed."""

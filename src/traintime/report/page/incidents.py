@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from traintime.recipe.steering import in_words
+from traintime.recipe.steering import change_in_words, in_words
 from traintime.report.page.run_files import Record, RunFiles, section
 from traintime.train.records import ROLL_BACK
 
 MOST_MARKS = 12
 """On a chart; more would hide the curves."""
 LONGEST_LABEL = 24
-DONE = {"pause": "paused", "continue": "continued", "save": "saved", "stop": "stopped"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def incidents(run: RunFiles) -> list[Incident]:
         Incident(
             float(change.get("elapsed_s") or 0.0),
             int(change.get("step") or 0),
-            _change_in_words(change),
+            change_in_words(change),
             str(change.get("by") or ""),
         )
         for change in run.changes
@@ -75,10 +74,3 @@ def _label(changes: Record) -> str:
     """Return what a mark is called: as much as fits beside it."""
     words = in_words(changes)
     return words if len(words) <= LONGEST_LABEL else ", ".join(changes)
-
-
-def _change_in_words(change: Record) -> str:
-    verb = str(change.get("verb") or "")
-    if change.get("refused"):
-        return f"{verb} was refused: {change['refused']}"
-    return in_words(section(change, "changes")) or DONE.get(verb, "nothing changed")

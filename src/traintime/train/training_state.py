@@ -15,7 +15,7 @@ from traintime.train.progress import Progress
 from traintime.train.stepper import Stepper
 
 
-class RunState:
+class TrainingState:
     """The state of a run, as a checkpoint holds it.
 
     Args:

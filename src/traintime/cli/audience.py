@@ -1,0 +1,47 @@
+"""Output whose reader may go: a run outlives its terminal, or the pipe that it writes to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+class Audience:
+    """What a console writes to: standard output or standard error, as long as somebody reads it.
+
+    Args:
+        name: "stdout" or "stderr".
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write; into the void once nobody reads any more."""
+        try:
+            return int(self._stream.write(text))
+        except OSError:
+            self._let_go()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write through."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._let_go()
+
+    @property
+    def _stream(self) -> Any:
+        stream = getattr(sys, self._name)
+        return getattr(stream, "rich_proxied_file", stream)  # what is live stands in front of it
+
+    def _let_go(self) -> None:
+        """Send what comes to nowhere; it would fail again when the interpreter ends."""
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, self._stream.fileno())
+        os.close(void)
