@@ -26,9 +26,14 @@ def main() -> None:
     sections = [make(found[name]) for name, make in SECTIONS.items() if name in found]
     page = "\n\n".join([INTRODUCTION.strip(), *(section.strip() for section in sections)])
     (ROOT / "docs" / "measurements.md").write_text(page + "\n", encoding="utf-8")
-    readme = ROOT / "README.md"
-    figures = f"<!-- figures -->\n{_readme(found).strip()}\n<!-- /figures -->"
-    readme.write_text(MARK.sub(figures, readme.read_text("utf-8")), encoding="utf-8")
+    _fill_in(ROOT / "README.md", _readme(found))
+    _fill_in(ROOT / "docs" / "reliability.md", _reliability(found))
+
+
+def _fill_in(path: Path, text: str) -> None:
+    """Put text between the marks of a page."""
+    figures = f"<!-- figures -->\n{text.strip()}\n<!-- /figures -->"
+    path.write_text(MARK.sub(lambda _: figures, path.read_text("utf-8")), encoding="utf-8")
 
 
 RACE_CAVEATS = (
@@ -306,6 +311,76 @@ SECTIONS = {
     "eta_accuracy": _etas,
     "deadline": _deadlines,
 }
+
+
+def _reliability(found: dict[str, Result]) -> str:
+    """Return the last figures of what runs survive."""
+    parts = ["## Last figures"]
+    if survival := found.get("survival"):
+        rows = [
+            [
+                f"{kills['every_s']:g} s" if kills["every_s"] else "as often as possible",
+                str(kills["count"]),
+                str(kills["while_writing"]),
+                str(kills["before_pruning"]),
+                f"{kills['worst_loss_s']:.2f} s",
+                f"{kills['runs']} of {kills['runs']}",
+            ]
+            for kills in survival["kills"]
+        ]
+        heads = ["checkpoints every", "processes killed", "while one was written",
+                 "before the oldest was dropped", "most training lost", "runs that ended like a whole one"]  # fmt: skip
+        parts.append(_table(heads, rows))
+        (writers,) = survival["writers"]
+        slowest = max(survival["million"], key=lambda figures: figures["seconds"])
+        parts.append(
+            f"{writers['kills']} processes that wrote to one ledger were killed: each of the "
+            f"{writers['rows_acknowledged']:,} rows that they had been told are kept was there. With a million "
+            f"runs `traintime {slowest['command']}` took {slowest['seconds']:.2f} s of the processor, as the slowest "
+            f"of {len(survival['million'])} commands. `benchmarks/survival.py`. {_where(survival)}"
+        )
+    if cost := found.get("checkpoint_cost"):
+        parts.append(_checkpoint_cost(cost))
+    return "\n\n".join(parts)
+
+
+def _checkpoint_cost(result: Result) -> str:
+    """Return what a checkpoint costs the training thread, and whole runs."""
+    rows = []
+    for row in result["writer"]:
+        times = {name: median(values) for name, values in row["times"].items()}
+        rows.append(
+            [
+                row["name"],
+                f"{row['state_bytes'] / 1e6:,.1f} MB",
+                *(f"{1e3 * times[way]:,.1f}" for way in ("behind_s", "at_once_s", "torch_save_s")),
+                f"{times['behind_s'] / result['interval_s']:.3%}",
+                str(row["n"]),
+            ]
+        )
+    heads = ["state", "size", "written behind, ms", "at once, ms", "torch.save without sync, ms",
+             f"share at every {result['interval_s']:g} s", "n"]  # fmt: skip
+    parts = ["**What a checkpoint costs** the training thread, medians:", _table(heads, rows)]
+    if result["runs"]:
+        heads = ["run", "time with over without checkpoints (range)", "saved every", "n",
+                 f"share at every {result['interval_s']:g} s"]  # fmt: skip
+        rows = [
+            [
+                run["name"],
+                f"{median(run['ratios']):.3f} ({min(run['ratios']):.3f}-{max(run['ratios']):.3f})",
+                f"{run['every_s']:g} s",
+                str(run["n"]),
+                f"{run['share_at_interval']:.2%}",
+            ]
+            for run in result["runs"]
+        ]
+        parts += [
+            "Whole runs, in turn with and without, saving far more often than by default:",
+            _table(heads, rows),
+        ]
+    busy = max((run["cores_used_by_others"] for run in result["runs"]), default=None)
+    parts.append(f"`benchmarks/checkpoint_cost.py`. {_where(result, busy)}")
+    return "\n\n".join(parts)
 
 
 def _readme(found: dict[str, Result]) -> str:

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -261,18 +261,18 @@ def kill_often(count: int, home: Path, whole: Whole, every_s: float = 0.0) -> Ki
 def test_twenty_kills_saves_included_lose_nothing(home: Path, whole: Whole) -> None:
     kills = kill_often(20, home, whole)
     assert kills.while_writing + kills.before_pruning > 0
-    print(kills)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every_s", [0.0, 0.2])
 def test_a_hundred_kills_saves_included_lose_nothing(
-    every_s: float, home: Path, whole: Whole
+    every_s: float, home: Path, whole: Whole, record_property: Callable[[str, object], None]
 ) -> None:
     kills = kill_often(100, home, whole, every_s)
     assert kills.while_writing > 0
     assert kills.before_pruning > 0
-    print(kills)
+    for name, value in {**asdict(kills), "every_s": every_s}.items():
+        record_property(name, value)
 
 
 # What a kill can leave, put together by hand

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -211,8 +211,13 @@ def seconds(home: Path, *words: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["ledger"], ["ledger", "--json"], ["runs", "list"]])
-def test_a_million_runs_are_answered_for_in_a_second(full_home: Path, words: list[str]) -> None:
-    assert min(seconds(full_home, *words) for _ in range(3)) < 1.0
+def test_a_million_runs_are_answered_for_in_a_second(
+    full_home: Path, words: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    fastest_s = min(seconds(full_home, *words) for _ in range(3))
+    assert fastest_s < 1.0
+    record_property("command", " ".join(words))
+    record_property("seconds", fastest_s)
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from traintime.data.catalogue import find, split_sizes
+from traintime.data.draw import apportioned
 from traintime.data.fetch import RawImages, load_raw
-from traintime.data.prepare import apportioned, pixel_statistics, prepare
+from traintime.data.prepare import pixel_statistics, prepare
 
 
 def identified(raw):

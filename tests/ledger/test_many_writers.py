@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def test_killed_writers_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_writers_killed_at_random_lose_nothing(tmp_path: Path) -> None:
+def test_eight_writers_killed_at_random_lose_nothing(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     path = tmp_path / "ledger.sqlite"
     chance = random.Random(1)
     writers = {str(number): start(path, str(number)) for number in range(8)}
@@ -82,6 +85,8 @@ def test_eight_writers_killed_at_random_lose_nothing(tmp_path: Path) -> None:
     kept |= {name: kill(writer) for name, writer in writers.items()}
     assert sum(kept.values()) > 100
     assert_nothing_is_lost(path, kept)
+    record_property("kills", len(kept))
+    record_property("rows_acknowledged", sum(kept.values()))
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def test_a_bad_value_is_shown_with_what_is_expected(word: str, says: str):
             "'resnet9' is neither key=value nor a YAML file; type for example model=resnet9",
         ),
         ("model=[a", "The value of 'model=[a' cannot be read; put it in quotes"),
-        ("data=2020-13-45", "The value of 'data=2020-13-45' cannot be read"),
+        ("seed=2020-13-45", "The value of 'seed=2020-13-45' cannot be read"),
         ("missing.yaml", "There is no recipe file 'missing.yaml'; check the path with: ls"),
     ],
 )

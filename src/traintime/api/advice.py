@@ -18,7 +18,8 @@ WORTH_SAYING = 1.25
 
 
 NOT_OF_NETWORK = {
-    *("data", "seed", "train_samples", "split", "validation", "validate_on", "budget", "device"),
+    *("data", "image_size", "max_damaged", "seed", "train_samples", "split", "validation"),
+    *("validate_on", "budget", "device"),
 }
 """Fields that another network leaves as they are."""
 Forecaster = Callable[[Mapping[str, Any]], tuple[Recipe, Forecast] | None]

@@ -13,7 +13,15 @@ from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.api.past_runs import conditions, finished_pairs
 from traintime.architecture import Network, network_for
-from traintime.data.catalogue import DataFacts, SplitSizes, check_augmentation, find, split_sizes
+from traintime.data.catalogue import (
+    DEFAULT_IMAGE_SIZE,
+    DataFacts,
+    SplitSizes,
+    check_augmentation,
+    find,
+    split_sizes,
+)
+from traintime.data.reading_time import reading_time
 from traintime.errors import InputError
 from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
@@ -42,12 +50,15 @@ class KnownJob:
     sizes: SplitSizes
 
 
-def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
+def read_job(
+    recipe: RecipeLike, fields: Mapping[str, Any], facts: DataFacts | None = None
+) -> KnownJob:
     """Check a recipe against what there is, before anything slow begins.
 
     Args:
         recipe: A recipe, the path of a YAML file, or None.
         fields: Recipe fields that win over it.
+        facts: Of its data set, if they are known and are not to be looked up.
 
     Raises:
         InputError: Something in it is unknown or impossible.
@@ -56,7 +67,7 @@ def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
         recipe = read_recipe(**{**recipe.model_dump(), **fields}) if fields else recipe
     else:
         recipe = read_recipe([str(recipe)] if recipe else [], **fields)
-    facts = find(recipe.data)
+    facts = facts or find(recipe.data, recipe.image_size or DEFAULT_IMAGE_SIZE)
     recipe = recipe.model_copy(update={"data": facts.name})
     network = network_for(recipe, facts.shape, facts.num_classes)
     check_augmentation(facts, recipe)
@@ -67,9 +78,7 @@ def read_job(recipe: RecipeLike, fields: Mapping[str, Any]) -> KnownJob:
 
 def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
     """Batch normalisation has no variance to divide by in a micro-batch of one sample."""
-    last = train % recipe.batch_size or recipe.batch_size
-    smallest = last // min(recipe.accumulate, last)
-    if recipe.batch_norm and smallest < 2:
+    if recipe.batch_norm and recipe.smallest_micro_batch(train) < 2:
         raise InputError(
             f"{train:,} samples in batches of {recipe.batch_size} and {recipe.accumulate} parts "
             "leave a micro-batch of one sample, and batch normalisation needs two. "
@@ -89,17 +98,20 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
-    forecast = forecast_job(job.recipe, plan, profile, startup_s, correction)
+    reading = reading_time(job.recipe, job.facts)
+    forecast = forecast_job(job.recipe, plan, profile, startup_s, correction, reading)
     if job.recipe.budget is None:
         return forecast
 
     def other(fields: Mapping[str, Any]) -> tuple[Recipe, Forecast] | None:
         try:
-            changed = read_job(None, fields)
+            changed = read_job(None, fields, job.facts)
             planned = plan_job(
                 changed.recipe, changed.network, changed.sizes, profile.device, profile
             )
-            return changed.recipe, forecast_job(changed.recipe, planned, profile, startup_s)
+            return changed.recipe, forecast_job(
+                changed.recipe, planned, profile, startup_s, reading=reading
+            )
         except InputError:
             return None
 

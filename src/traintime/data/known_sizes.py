@@ -12,8 +12,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from traintime.data.catalogue import DATA_SETS, DataFacts
+from traintime.data.catalogue import DATA_SETS, DataFacts, find
 from traintime.errors import UnknownNameError
+from traintime.recipe.data_folder import fold_name, folder_named_by
 
 Unit = Literal["images", "samples", "tokens"]
 
@@ -55,11 +56,15 @@ def find_size(name: str) -> KnownSize:
     """Return how much there is of a data set.
 
     Args:
-        name: Its name; capitals, '-', '_' and spaces do not matter.
+        name: Its name; capitals, '-', '_' and spaces do not matter. Or the path of a folder of
+            images.
 
     Raises:
         UnknownNameError: Nothing is known of one of that name.
+        InputError: The folder is none of images by class.
     """
+    if folder_named_by(name):
+        return _of_ours(find(name))
     size = _by_name().get(fold_name(name))
     if size is None:
         known = {size.name for size in _by_name().values()}
@@ -96,18 +101,13 @@ def _read(name: str, table: dict[str, Any]) -> KnownSize:
 
 
 def _of_ours(facts: DataFacts) -> KnownSize:
-    """Return one that our trainer has: whole, with its test part to validate on."""
+    """Return one that our trainer has: whole, with its held-out part to validate on."""
     return KnownSize(
         name=facts.name,
         title=facts.title,
         unit="images",
         train=facts.train_samples,
-        validation=facts.test_samples or 0,
-        shape=facts.shape,
-        source=facts.attribution,
+        validation=facts.validation_samples or facts.test_samples or 0,
+        shape=None if facts.folder else facts.shape,
+        source=facts.attribution or f"counted in {facts.folder}",
     )
-
-
-def fold_name(name: str) -> str:
-    """Return a name without capitals and separators: CIFAR-10 and cifar10 are one."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())

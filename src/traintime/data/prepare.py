@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from traintime.data.catalogue import DataFacts, split_sizes
+from traintime.data.draw import Labels, PartRows, Rows, divide
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
 from traintime.recipe import Recipe
-
-Rows = NDArray[np.int64]
 
 _BRIGHTEST = 255
 # Squares of 256 bytes sum to less than 2**24, so float32 holds every partial sum exactly.
@@ -60,70 +59,35 @@ def prepare(raw: RawImages, recipe: Recipe, facts: DataFacts) -> PreparedImages:
     """Split a data set by class, evenly, into parts of exactly `split_sizes`.
 
     The split depends on the recipe's seed alone. The parts that are not cut share their memory
-    with `raw`.
+    with `raw`. Images of a folder are divided before they are read.
 
     Raises:
         InputError: More training samples, or larger batches, than there are.
     """
-    sizes = split_sizes(facts, recipe)
-    random = np.random.default_rng(recipe.seed)
-    rows: Rows = np.arange(len(raw.labels))
+    if raw.parts:
+        return _divided(raw, raw.parts)
+    rows = np.arange(len(raw.labels))
+    own_test = None if raw.test_labels is None else np.arange(len(raw.test_labels))
+    parts = divide(raw.labels, recipe, split_sizes(facts, recipe), rows, own_test)
     if raw.test_images is None or raw.test_labels is None:
-        test_rows, rows = _drawn(raw.labels, rows, sizes.test, random)
-        test = _samples(raw.images, raw.labels, test_rows)
-    else:
-        test = _samples(raw.test_images, raw.test_labels, np.arange(len(raw.test_labels)))
+        return _divided(raw, parts)
+    return _divided(raw, parts, _samples(raw.test_images, raw.test_labels, parts.test))
+
+
+def _divided(raw: RawImages, parts: PartRows, own_test: Samples | None = None) -> PreparedImages:
+    test = own_test or _samples(raw.images, raw.labels, parts.test)
     validation = test
-    if recipe.validate_on == "validation":
-        validation_rows, rows = _drawn(raw.labels, rows, sizes.validation, random)
-        validation = _samples(raw.images, raw.labels, validation_rows)
-    if sizes.train < len(rows):
-        rows, _ = _drawn(raw.labels, rows, sizes.train, random)
-    train = _samples(raw.images, raw.labels, rows)
+    if parts.validation is not None:
+        validation = _samples(raw.images, raw.labels, parts.validation)
+    train = _samples(raw.images, raw.labels, parts.train)
     return PreparedImages(train, validation, test, *pixel_statistics(train.images))
 
 
-def _samples(images: Bytes, labels: Bytes, rows: Rows) -> Samples:
+def _samples(images: Bytes, labels: Labels, rows: Rows) -> Samples:
     if len(rows) < len(labels):
         # numpy's gather takes a third of the time of torch's here: it asks for huge pages.
         images, labels = images.take(rows, axis=0), labels.take(rows)
     return Samples(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
-
-
-def _drawn(labels: Bytes, rows: Rows, take: int, random: np.random.Generator) -> tuple[Rows, Rows]:
-    """Draw rows at random with the classes in proportion.
-
-    Args:
-        labels: (N,), the class of each row of the data set.
-        rows: The rows to draw from.
-        take: How many to draw.
-        random: Decides which.
-
-    Returns:
-        The rows drawn and the rows left, each in ascending order.
-    """
-    shuffled = random.permutation(rows)
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    counts = np.bincount(labels[rows])
-    rank_in_class = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    is_drawn = rank_in_class < np.repeat(apportioned(counts, take), counts)
-    return np.sort(by_class[is_drawn]), np.sort(by_class[~is_drawn])
-
-
-def apportioned(counts: NDArray[np.int64], take: int) -> NDArray[np.int64]:
-    """Return how many of each class to take so that they are in proportion and sum to `take`.
-
-    Args:
-        counts: Samples there are of each class.
-        take: Samples to take, no more than there are.
-
-    References:
-        The method of largest remainders (Hamilton).
-    """
-    quotas, remainders = np.divmod(counts * take, counts.sum())
-    nearest_to_one_more = np.argsort(-remainders, kind="stable")[: take - quotas.sum()]
-    quotas[nearest_to_one_more] += 1
-    return quotas
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from traintime.architecture import Network
 from traintime.architecture.fusing import can_be_fused
 from traintime.data.catalogue import SplitSizes
+from traintime.data.reading_time import Reading
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.correction import Correction
@@ -155,6 +156,7 @@ def forecast_job(
     profile: HardwareProfile,
     startup_s: float,
     correction: Correction | None = None,
+    reading: Reading | None = None,
 ) -> Forecast:
     """Return the forecast of a planned job.
 
@@ -164,7 +166,9 @@ def forecast_job(
         profile: What the device sustains.
         startup_s: Seconds before the job itself begins, such as importing torch.
         correction: Of the training steps, by finished runs; other stages stay as they are.
+        reading: What reading images of one's own will take; None for a known data set.
     """
+    startup_s += reading.seconds if reading else 0.0
     sigma = SIGMA[profile.evidence]
     correction = correction or Correction.none(sigma)
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
@@ -196,7 +200,7 @@ def forecast_job(
     return Forecast(
         evidence=profile.evidence,
         assumptions=(
-            *_assumptions(recipe, profile, curve, chance, correction),
+            *_assumptions(recipe, profile, curve, chance, correction, reading),
             *([budget_line(budget, fitting)] if ends_by_time and budget else []),
         ),
         execution=plan.execution,
@@ -263,8 +267,9 @@ def _fitted(
         least_s = math.ceil(high_s + compile_s + LEAST_STEPS * step.high)
         raise InputError(
             f"In {format_duration(max(0.0, budget_s))} not one step of {recipe.model} on "
-            f"{recipe.data} would be done: preparing takes about {format_duration(prepare_s)}, "
-            f"validation and test {format_duration(validate_s + finish_s)}, a step "
+            f"{recipe.data_name} would be done: preparing takes about "
+            f"{format_duration(prepare_s)}, validation and test "
+            f"{format_duration(validate_s + finish_s)}, a step "
             f"{format_duration(step.median)}. Type budget={least_s}s or more"
         )
     epochs = min(recipe.epochs, max(1, round(fitting)))
@@ -356,6 +361,7 @@ def _assumptions(
     curve: Curve | None,
     chance: float | None,
     correction: Correction,
+    reading: Reading | None,
 ) -> Iterator[str]:
     if profile.evidence == "specs only":
         yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
@@ -364,7 +370,10 @@ def _assumptions(
     if correction.num_runs:
         runs = f"{correction.num_runs} finished run{'s' * (correction.num_runs > 1)}"
         yield f"corrected by × {correction.factor:.2f} for {runs} here ({correction.of})"
-    yield "the data set is in the cache; fetching it the first time is not counted"
+    if reading:
+        yield reading.said
+    else:
+        yield "the data set is in the cache; fetching it the first time is not counted"
     if recipe.patience:
         yield "early stopping is not foreseen: the run may end before its last epoch"
     if recipe.compile:
@@ -373,7 +382,7 @@ def _assumptions(
         yield f"epochs to the target: {curve.source}"
     elif recipe.goal:
         yield (
-            f"no run of {recipe.model} on {recipe.data} is known: "
+            f"no run of {recipe.model} on {recipe.data_name} is known: "
             "the time to the target cannot be said before it has trained a few epochs"
         )
     if chance is not None and chance < 0.5:

@@ -13,7 +13,7 @@ from traintime.errors import InputError, nearest
 from traintime.recipe.recipe import Recipe
 
 SHOW_FIELDS = "`traintime train --help` explains each field."
-AS_TYPED = ("budget",)  # YAML 1.1 takes 17:30 for a number
+AS_TYPED = ("budget", "data")  # YAML 1.1 takes 17:30 for a number, and paths hold anything
 MISFIT = "The recipe does not fit together"
 
 

@@ -13,6 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from traintime.recipe.data_folder import fold_name, folder_named_by
+
 Values = dict[str, Any]
 
 
@@ -26,9 +28,12 @@ def preset(model: str, data: str) -> Values:
     """Return the recommended values for a model on a data set; general ones if it is not known."""
     tables = _tables()
     of_model = tables["model"].get(model, {})
-    by_data = {_folded(key): value for key, value in of_model.items() if isinstance(value, dict)}
+    by_data = {fold_name(key): value for key, value in of_model.items() if isinstance(value, dict)}
     values = {key: value for key, value in of_model.items() if not isinstance(value, dict)}
-    return {**tables["any"], **values, **by_data.get(_folded(data), {})}
+    values = {**tables["any"], **values}
+    if folder_named_by(data):
+        return {"batch_size_of_lr": values["batch_size"], **values, **tables["own_images"]}
+    return {**values, **by_data.get(fold_name(data), {})}
 
 
 def fill_in(given: Values) -> Values:
@@ -46,11 +51,6 @@ def fill_in(given: Values) -> Values:
     reference = known.pop("batch_size_of_lr", known["batch_size"])
     known["lr"] = _scaled_lr(known["lr"], optimizer, batch_size, reference)
     return {**known, **given}
-
-
-def _folded(name: str) -> str:
-    """Return a name without capitals and separators: fashion_mnist and Fashion-MNIST are one."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _scaled_lr(lr: float, optimizer: str, batch_size: object, reference: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from traintime.errors import InputError
 from traintime.recipe.budget import Budget, parse_budget
+from traintime.recipe.data_folder import folder_named_by
 from traintime.recipe.presets import fill_in
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
@@ -58,7 +60,13 @@ class Recipe(BaseModel):
     )
 
     # What is trained on what
-    data: Annotated[str, Field(description="Data set: mnist, fashion-mnist, cifar10 or digits.")]
+    data: Annotated[
+        str,
+        Field(
+            description="Data set: mnist, fashion-mnist, cifar10 or digits; or the path of a "
+            "folder that holds a folder of images for each class."
+        ),
+    ]
     model: Annotated[str, Field(description="Network: mlp, lenet, resnet9, resnet18 or vgg11.")]
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
 
@@ -67,6 +75,24 @@ class Recipe(BaseModel):
         int | None,
         Field(ge=1, description="Use only so many training samples, drawn evenly; all by default."),
     ] = None
+    image_size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=2048,
+            description="Pixels of a side that images of a folder are cut square and resized to; "
+            "64 by default. Data sets have their own.",
+        ),
+    ] = None
+    max_damaged: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of a folder's images that may be unreadable and are left out; of "
+            "20 or more one always may, unless this is 0.",
+        ),
+    ] = 0.01
     split: Annotated[
         tuple[float, float, float],
         Field(description="Train/validation/test shares of a set without a test split of its own."),
@@ -243,6 +269,11 @@ class Recipe(BaseModel):
         if not isinstance(values, dict):
             return values
         given: dict[str, Any] = {**values}
+        folder = folder_named_by(str(given["data"])) if given.get("data") else None
+        if folder:
+            given["data"] = str(folder)
+            if given.get("image_size") is None:
+                given.pop("image_size", None)  # the preset's then
         if given.get("budget") is not None and given.get("epochs") is None:
             given["epochs"] = MOST_EPOCHS
         return fill_in(given)
@@ -289,12 +320,36 @@ class Recipe(BaseModel):
             raise ValueError(
                 "adam has no decoupled weight decay; type optimizer=adamw, or l2= for a penalty"
             )
+        if self.image_size and not self.folder:
+            raise ValueError(
+                f"image_size is for images of your own, and those of {self.data} have their size; "
+                "leave it out"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size} cannot be split into {self.accumulate} "
                 f"micro-batches; try accumulate={self.batch_size} or less"
             )
         return self
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of images that is trained on, or None for a known data set."""
+        return folder_named_by(self.data)
+
+    @property
+    def data_name(self) -> str:
+        """What the data is called in text: the name of a data set, or of the folder."""
+        return self.folder.name if self.folder else self.data
+
+    def smallest_micro_batch(self, train_samples: int) -> int:
+        """Return the fewest samples that go through the network together in an epoch.
+
+        Args:
+            train_samples: Of the training part.
+        """
+        last = train_samples % self.batch_size or self.batch_size
+        return last // min(self.accumulate, last)
 
     @property
     def goal(self) -> Target | None:

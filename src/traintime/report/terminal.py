@@ -39,11 +39,11 @@ def title(recipe: Recipe) -> str:
     goal = recipe.goal
     by = f" {recipe.time_budget.in_words()}" if recipe.time_budget else ""
     if goal is None:
-        return f"{recipe.model} on {recipe.data}{by or f', {recipe.epochs} epochs'}"
+        return f"{recipe.model} on {recipe.data_name}{by or f', {recipe.epochs} epochs'}"
     wanted = (
         f"{goal.value * 100:g} % accuracy" if goal.metric == "accuracy" else f"loss {goal.value:g}"
     )
-    return f"{recipe.model} on {recipe.data} to {wanted}{by}"
+    return f"{recipe.model} on {recipe.data_name} to {wanted}{by}"
 
 
 def machine_lines(profile: HardwareProfile) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from traintime.recipe.budget import parse_budget
 from traintime.recipe.recipe import Target
@@ -81,7 +82,7 @@ def _title(run: RunFiles) -> str:
 
 def _proper_name(run: RunFiles, field: str) -> str:
     name = str(run.recipe.get(field, f"unknown {field}"))
-    return PROPER_NAMES.get(name, name)
+    return PROPER_NAMES.get(name, PurePath(name).name)
 
 
 def _sentence(run: RunFiles) -> str:

@@ -40,6 +40,7 @@ class RunFiles:
         eta: The estimates of the total duration as the run went on.
         changes: Commands that were given to the run while it went.
         events: Faults that it survived.
+        data: Of images of one's own: how many there were, and which could not be read.
         started: When the run started.
     """
 
@@ -54,6 +55,7 @@ class RunFiles:
     eta: tuple[Record, ...]
     changes: tuple[Record, ...]
     events: tuple[Record, ...]
+    data: Record
     started: datetime
 
     @property
@@ -126,6 +128,7 @@ def read_run_files(folder: Path) -> RunFiles:
         eta=_read_records(folder / "eta.jsonl", ordered_by="elapsed_s"),
         changes=tuple(read_records(folder / "changes.jsonl")),
         events=tuple(read_records(folder / "events.jsonl")),
+        data=_read_json(folder / "data.json"),
         started=_started(environment, folder),
     )
 

@@ -1,0 +1,249 @@
+"""A run on images of one's own: what they were when it began, and that a resumed run has the same.
+
+data.json         how many images it began with, and those that could not be read
+data-files.gz     the list of their files, with sizes and times of change
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from traintime.api.job import KnownJob
+from traintime.api.listener import Listener
+from traintime.data.catalogue import DataFacts, facts_of_layout
+from traintime.data.image_folder import PARTS, look_through
+from traintime.data.image_layout import Layout, differences, listed
+from traintime.errors import InputError, RunFolderError
+from traintime.hardware.usage import memory_left
+from traintime.ledger.atomic import write_bytes_atomically
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe import Recipe
+from traintime.units import format_bytes
+
+if TYPE_CHECKING:
+    from traintime.data.fetch import RawImages
+    from traintime.data.own_images import OwnImages, UsedImages
+    from traintime.data.prepare import PreparedImages
+
+DATA, FILES = "data", "data-files.gz"
+COPIES = 2
+"""Of the images in memory: in their parts, and in the order that the network wants them in."""
+LEAST_SIDE = 8
+
+
+def check_memory(job: KnownJob) -> None:
+    """Refuse images of one's own that do not fit into memory.
+
+    Raises:
+        InputError: Says which size, or how many of them, would.
+    """
+    if job.facts.folder is None:
+        return
+    sizes, recipe = job.sizes, job.recipe
+    held_out = sizes.test + (sizes.validation if recipe.validate_on == "validation" else 0)
+    count = sizes.train + held_out
+    needed, left = COPIES * count * job.facts.sample_bytes, memory_left(os.getpid())[0]
+    if needed <= left:
+        return
+    side = job.facts.shape[1]
+    ways: list[str] = []
+    smaller = int(side * math.sqrt(left / needed)) // LEAST_SIDE * LEAST_SIDE
+    if smaller >= LEAST_SIDE:
+        ways.append(f"image_size={smaller}")
+    fewer = int(left / (COPIES * job.facts.sample_bytes)) - held_out
+    if fewer >= recipe.batch_size:
+        ways.append(f"train_samples={fewer}")
+    raise InputError(
+        f"{count:,} images of {side}×{side} pixels take {format_bytes(needed)} of memory, and "
+        f"{format_bytes(left)} are left. Type {' or '.join(ways) or 'data= of fewer images'}"
+    )
+
+
+def note_images(folder: RunFolder, facts: DataFacts) -> None:
+    """Keep in a run folder which images the run begins with, if they are one's own."""
+    if facts.layout is None:
+        return
+    files = gzip.compress(json.dumps(facts.layout.to_json()).encode(), mtime=0)
+    write_bytes_atomically(folder.path / FILES, files)
+    folder.write_json(DATA, {"folder": facts.title, "fingerprint": facts.layout.fingerprint})
+
+
+def noted_facts(folder: RunFolder, recipe: Recipe) -> DataFacts | None:
+    """Return the facts of the images that a run began with; None for a known data set.
+
+    Raises:
+        RunFolderError: The list of files is damaged.
+    """
+    if not (folder.path / FILES).is_file() or recipe.folder is None:
+        return None
+    try:
+        values = json.loads(gzip.decompress((folder.path / FILES).read_bytes()))
+        layout = Layout.from_json(values)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"'{folder.path / FILES}', the list of the images that the run began with, is damaged "
+            f"({error}). {_anew(folder)}"
+        ) from None
+    return facts_of_layout(recipe.folder, layout, recipe.image_size or 0)
+
+
+def load_data(
+    job: KnownJob, folder: RunFolder, listener: Listener, *, resume: bool = False
+) -> RawImages:
+    """Return the data set of a run.
+
+    Args:
+        job: What is trained.
+        folder: Of the run; takes note of images of one's own that cannot be read.
+        listener: Told of everything that takes time or went wrong.
+        resume: Whether the images have to be those that the run began with.
+
+    Raises:
+        InputError: More images cannot be read than the recipe allows.
+        RunFolderError: The images are others than those that the run began with.
+        DataUnavailableError: No source of a known data set gave the true content.
+        StorageError: The disk refused.
+    """
+    if job.facts.folder is None:
+        from traintime.data.fetch import load_raw
+
+        return load_raw(job.facts.name, listener.say)
+    from traintime.data.own_images import load_own, used_images
+
+    used = used_images(job.recipe, job.facts)
+    if resume:
+        _refuse_changed(used, job.facts, folder, listener)
+    noted = _noted(folder)
+    begins = noted.get("left_out") is None
+    if begins:
+        for line in _of_layout(job.facts):
+            listener.say(line)
+    own = load_own(job.recipe, used, listener.say, noted.get("left_out"))
+    if {**noted, **_to_note(own)} != noted:
+        folder.write_json(DATA, {**noted, **_to_note(own)})
+    _refuse_too_many(own, job.recipe, folder)
+    told = _told(own, begins=begins)
+    for line in told:
+        listener.say(line)
+    return replace(own.raw, damage=tuple(told))
+
+
+def _of_layout(facts: DataFacts) -> Iterator[str]:
+    """Yield what is not plain to see of how a folder was understood."""
+    assert facts.layout
+    layout = facts.layout
+    if layout.folders.get("test", "").casefold() in PARTS["validation"]:
+        yield (
+            f"There is no folder 'test': '{layout.folders['test']}' is what the final score is "
+            f"of, and a part of '{layout.folders['train']}' is held out to watch"
+        )
+    if layout.ignored:
+        yield f"Passed over, as no folders of images of a class: {listed(list(layout.ignored))}"
+
+
+def _refuse_changed(
+    used: UsedImages, facts: DataFacts, folder: RunFolder, listener: Listener
+) -> None:
+    """Refuse a folder that is not what it was, unless a whole copy of its images is kept."""
+    assert facts.layout
+    try:
+        now = look_through(used.folder)
+        changed = differences(facts.layout, now) if facts.layout != now else ""
+    except InputError as error:
+        changed = str(error)
+    if not changed:
+        return
+    from traintime.data.image_cache import read_copy
+
+    if read_copy(used.key) is None:
+        raise RunFolderError(
+            f"The images in '{used.folder}' are not those that '{folder.name}' began with: "
+            f"{changed}. Bring the old ones back, or train anew: {_anew(folder)}"
+        )
+    listener.say(
+        f"The images in '{used.folder.name}' have changed since the run began ({changed}). It goes "
+        "on with the copy of those that it began with"
+    )
+
+
+def _anew(folder: RunFolder) -> str:
+    return f"traintime train '{folder.path / 'recipe.yaml'}'"
+
+
+def _noted(folder: RunFolder) -> dict[str, Any]:
+    """Return what data.json holds; where it is lost, damaged images are found again."""
+    try:
+        return folder.read_json(DATA)
+    except RunFolderError:
+        return {}
+
+
+def _to_note(own: OwnImages) -> dict[str, Any]:
+    return {
+        "images": own.used,
+        "left_out": dict(own.left_out),
+        "replaced": dict(own.replaced),
+    }
+
+
+def _refuse_too_many(own: OwnImages, recipe: Recipe, folder: RunFolder) -> None:
+    from traintime.data.own_images import most_damaged
+
+    damaged = {**own.left_out, **own.replaced}
+    most = most_damaged(recipe, own.used)
+    if len(damaged) <= most:
+        return
+    enough = math.ceil(1000 * len(damaged) / own.used) / 1000
+    raise InputError(
+        f"{len(damaged):,} of {own.used:,} images in '{recipe.data}' cannot be read: "
+        f"{_first_of(damaged)}. At most {most:,} may be (max_damaged={recipe.max_damaged:g}). Mend "
+        f"or remove them ('{folder.path / f'{DATA}.json'}' lists all), or train without them: type "
+        f"max_damaged={enough:g}"
+    )
+
+
+def _told(own: OwnImages, *, begins: bool) -> list[str]:
+    """Return what has to be said of damaged images, each only once in the life of a run."""
+    told: list[str] = []
+    if begins and own.left_out:
+        told.append(
+            f"{len(own.left_out):,} of {own.used:,} images cannot be read and "
+            f"{_are(own.left_out)} left out: {_first_of(own.left_out)}"
+        )
+    if own.replaced:
+        told.append(
+            f"{len(own.replaced):,} of {own.used:,} images could be read when the run began and "
+            f"cannot be now; others of their class stand in for them: {_first_of(own.replaced)}"
+        )
+    return told
+
+
+def _are(damaged: Mapping[str, str]) -> str:
+    return "is" if len(damaged) == 1 else "are"
+
+
+def _first_of(damaged: Mapping[str, str]) -> str:
+    return listed([f"{name} ({why})" for name, why in damaged.items()])
+
+
+def with_first_scale(prepared: PreparedImages, folder: RunFolder) -> PreparedImages:
+    """Return images with the mean and deviation that the run began with.
+
+    An image that another stands in for since would change them, and with them every other image.
+    """
+    if not (folder.path / FILES).is_file():
+        return prepared
+    import torch
+
+    noted = _noted(folder)
+    if "mean" not in noted or "std" not in noted:
+        scale = {"mean": prepared.mean.tolist(), "std": prepared.std.tolist()}
+        folder.write_json(DATA, {**noted, **scale})
+        return prepared
+    return replace(prepared, mean=torch.tensor(noted["mean"]), std=torch.tensor(noted["std"]))
