@@ -1,14 +1,19 @@
 """Runs whose terminal is closed, or whose output nobody reads to its end."""
 
+import io
 import os
 import pty
 import select
+import sys
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 import traintime
 from tests.api.known_machine import QUICK, as_words, records
 from tests.cli.processes import Started, newest_step, only_run
+from traintime.cli.audience import Audience
 
 
 def read_nothing(sign: Path) -> None:
@@ -51,3 +56,21 @@ def test_a_run_whose_terminal_is_closed_is_saved(home: Path) -> None:
     assert traintime.list_runs()[0].status == "stopped"
     folder = only_run(home)
     assert newest_step(folder) == records(folder.path, "steps")[-1]["step"] > 0
+
+
+def test_signs_that_the_reader_does_not_have_are_question_marks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    narrow = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    Audience("stdout").write("lr 0.02 → 0.01 · Zürich")
+    narrow.flush()
+    assert narrow.buffer.getvalue().decode("latin-1") == "lr 0.02 ? 0.01 · Zürich"
+
+
+def test_output_that_was_closed_before_the_start_is_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    Audience("stdout").write("anything")
+    Audience("stdout").flush()

@@ -6,8 +6,8 @@ import pytest
 
 from tests.clock.test_eta import STEPS_PER_EPOCH, make_clock, run_steadily
 from traintime.clock.eta import Clock
-from traintime.recipe.steering import differences, steered
-from traintime.train.records import Change, EpochRecord, Start
+from traintime.recipe.steering import steered
+from traintime.train.records import EpochRecord, Start
 
 STEP_S = 0.05
 
@@ -30,19 +30,7 @@ def half_way(**fields: Any) -> Clock:
 
 def tell(clock: Clock, verb: str, **fields: Any) -> None:
     recipe = steered(clock.recipe, verb, fields)  # type: ignore[arg-type]
-    clock.on_change(
-        Change(
-            id="1",
-            verb=verb,
-            step=5 * STEPS_PER_EPOCH,
-            epoch=5,
-            elapsed_s=clock.eta.elapsed_s,
-            at="",
-            by="",
-            changes=differences(clock.recipe, recipe),
-        ),
-        recipe,
-    )
+    clock.on_recipe(recipe)
 
 
 def test_more_epochs_take_as_much_longer():
@@ -74,14 +62,6 @@ def test_a_target_of_the_other_metric_is_judged_by_what_was_seen_of_it():
     assert clock.eta.chance_of_target is not None
     assert clock.outlook is not None
     assert clock.outlook.epochs[0] == 6.0
-
-
-def test_a_command_that_changes_nothing_leaves_the_clock_alone():
-    clock = half_way()
-    before = clock.eta
-    pause = Change("1", "pause", 5 * STEPS_PER_EPOCH, 5, clock.eta.elapsed_s, "", "", {})
-    clock.on_change(pause, clock.recipe)
-    assert clock.eta is before
 
 
 def test_what_is_done_again_takes_its_time_again():

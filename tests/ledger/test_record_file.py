@@ -176,3 +176,15 @@ def test_a_deleted_file_is_told(path: Path):
     assert "was deleted while the run went on" in str(file.error)
     with pytest.raises(StorageError, match="deleted"):
         file.close()
+
+
+@pytest.mark.parametrize("last", [2, 500, 7_998, 9_000])
+def test_of_a_large_file_the_end_is_cut_off(
+    last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "steps.jsonl"
+    lines = [json.dumps({"step": step, "loss": 0.1}) + "\n" for step in range(8_000)]
+    path.write_text("".join(lines) + '{"step": 7999, "lo')
+    monkeypatch.setattr(record_file, "LARGE", 4096)
+    forget_after(path, "step", last)
+    assert path.read_text() == "".join(lines[: last + 1])

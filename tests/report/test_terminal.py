@@ -110,3 +110,15 @@ def test_the_bar_is_as_long_as_what_is_done():
     assert terminal.progress_bar(0.5).plain.count("█") == terminal.BAR_WIDTH // 2
     assert len(terminal.progress_bar(0.123).plain) == terminal.BAR_WIDTH
     assert terminal.progress_bar(7.0).plain == "█" * terminal.BAR_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["T-shirt", "trouser"], ["T-shi", "trous"]),
+        (["digit 0", "digit 11"], ["git 0", "it 11"]),
+        (["a fox in snow", "a fox by snow"], ["0", "1"]),
+    ],
+)
+def test_classes_are_told_apart_in_the_confusion_matrix(names: list[str], shown: list[str]) -> None:
+    assert terminal._short(names) == shown

@@ -115,3 +115,17 @@ def test_outside_the_main_thread_nothing_is_caught() -> None:
     thread.start()
     thread.join()
     assert requests[0].signal_number == 0
+
+
+def test_another_thread_may_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stop_requests([signal.SIGTERM, signal.SIGUSR1]) as stop:
+        thread = threading.Thread(target=stop.ask)
+        thread.start()
+        thread.join()
+        assert stop.signal_number == signal.SIGUSR1
+
+
+def test_where_no_signal_is_caught_asking_notes_it_all_the_same() -> None:
+    stop = StopRequest()  # as outside the main thread
+    stop.ask()
+    assert stop.signal_number == signal.SIGTERM

@@ -3,13 +3,18 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Timer
+from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from traintime.errors import StoppedError
+from traintime.errors import DivergedError, StoppedError
+from traintime.ledger import commands as commands_module
 from traintime.ledger.commands import Commands
+from traintime.recipe import Recipe
+from traintime.train import checkpoints
 from traintime.train import loop as loop_module
 from traintime.train.checkpoints import Checkpoint, load_latest
 from traintime.train.loop import Job, Loop
@@ -143,6 +148,7 @@ def test_to_stop_was_meant_for_a_process_that_is_gone(tmp_path: Path) -> None:
     for verb in ("stop", "pause"):
         commands.send(verb)
     commands.send("set", {"lr": 0.005})
+    sleep(0.01)
     loop, witness = run(steerable(tmp_path), {})
     assert loop.progress.status == "finished"
     assert [(change.verb, change.step) for change in witness.changes] == [("set", 0)]
@@ -188,7 +194,7 @@ def test_resumed_run_changes_where_it_changed_before(
 def test_a_command_is_taken_up_once_even_if_it_was_not_removed(tmp_path: Path) -> None:
     checkpoint = checkpoint_of_step(tmp_path, 5)
     command = Commands(tmp_path).send("extend", {"epochs": 3})
-    done = change(id=command.id, verb="extend", step=4, changes={"epochs": (4, 7)})
+    done = change(command.id, verb="extend", step=4, changes={"epochs": (4, 7)})
     witness = Witness()
     loop = Loop(steerable(tmp_path), [witness], StopRequest())
     loop.restore(checkpoint, [done])
@@ -198,12 +204,154 @@ def test_a_command_is_taken_up_once_even_if_it_was_not_removed(tmp_path: Path) -
     assert Commands(tmp_path).waiting() == []
 
 
-def change(**fields: Any) -> Change:
-    known = {"epoch": 0, "elapsed_s": 1.0, "at": "", "by": "me", "changes": {}}
+def change(identity: str, **fields: Any) -> Change:
+    known = {"id": identity, "epoch": 0, "elapsed_s": 1.0, "at": "", "by": "me", "changes": {}}
     return Change(**{**known, **fields})
 
 
 def test_roll_back_undoes_what_came_after_its_step() -> None:
-    early, late = change(id="1", verb="set", step=3), change(id="2", verb="set", step=8)
-    back, after = change(id="3", verb=ROLL_BACK, step=5), change(id="4", verb="set", step=6)
+    early, late = change("1", verb="set", step=3), change("2", verb="set", step=8)
+    back, after = change("3", verb=ROLL_BACK, step=5), change("4", verb="set", step=6)
     assert still_valid([early, late, back, after]) == [early, back, after]
+
+
+class BrokenOnce:
+    """A step whose loss is no number at some steps, each so many times."""
+
+    def __init__(self, loop: Loop, times_at: dict[int, int]) -> None:
+        self._loop, self._left, self._step = loop, times_at, loop._step
+
+    def __call__(self, position: int) -> Any:
+        loss = self._step(position)
+        if self._left.get(self._loop.progress.step, 0) > 0:
+            self._left[self._loop.progress.step] -= 1
+            return loss * float("nan")
+        return loss
+
+
+def run_broken(
+    job: Job, plan: dict[int, Callable[[Commands], Any]], times_at: dict[int, int]
+) -> tuple[Loop, Commanding]:
+    assert job.commands
+    witness = Commanding(job.commands, plan)
+    loop = Loop(job, [witness], StopRequest())
+    loop._step = BrokenOnce(loop, times_at)  # type: ignore[method-assign]
+    loop.run()
+    return loop, witness
+
+
+CONSTANT = {"schedule": "constant", "warmup": 0.0, "lr": 0.01}
+
+
+def test_what_was_set_holds_after_going_back(tmp_path: Path) -> None:
+    job = steerable(tmp_path, **CONSTANT)
+    plan = {
+        4: lambda to: to.send("set", {"lr": 0.02}),
+        6: lambda to: to.send("save"),
+        8: lambda to: to.send("set", {"lr": 0.01}),  # as at first
+    }
+    loop, witness = run_broken(job, plan, {12: 1})
+    assert loop.recipe.lr == 0.01
+    after = [record.lr for record in witness.steps if record.step == 7]
+    assert after == [0.02, 0.01]  # it holds from the checkpoint on, the second time
+
+
+def test_half_the_rate_that_was_set_is_half_of_it(tmp_path: Path) -> None:
+    job = steerable(tmp_path, **CONSTANT)
+    loop, witness = run_broken(job, {4: lambda to: to.send("set", {"lr": 0.02})}, {9: 2})
+    assert loop.recipe.lr == 0.01
+    assert "lr=0.01" in witness.events[-1].message
+    assert witness.steps[-1].lr == 0.01
+
+
+def test_attempts_are_counted_over_processes(tmp_path: Path) -> None:
+    job = steerable(tmp_path, **CONSTANT)
+    with pytest.raises(DivergedError):
+        run_broken(job, {}, {9: 9})
+    again = [change("x", verb=ROLL_BACK, step=0)] * 2
+    loop = Loop(steerable(tmp_path / "again", **CONSTANT), [], StopRequest())
+    loop.steering.recall(again)
+    loop._step = BrokenOnce(loop, {9: 1})  # type: ignore[method-assign]
+    with pytest.raises(DivergedError):
+        loop.run()
+
+
+def test_a_new_command_stands_above_those_that_come_again(tmp_path: Path) -> None:
+    early = change("1", verb="set", step=15, epoch=2, changes={"lr": (0.01, 0.003)})
+    checkpoint = checkpoint_of_step(tmp_path, 12, **CONSTANT)
+    Commands(tmp_path).send("set", {"lr": 0.001})
+    witness = Witness()
+    loop = Loop(steerable(tmp_path, **CONSTANT), [witness], StopRequest())
+    loop.restore(checkpoint, [early])
+    loop.run()
+    assert {record.lr for record in witness.steps} == {0.001}
+    resumed = Loop(steerable(tmp_path / "b", **CONSTANT), [], StopRequest())
+    resumed.restore(checkpoint, [early, *witness.changes])
+    assert resumed.recipe.lr == 0.001
+
+
+def test_two_pauses_at_once_are_one(tmp_path: Path) -> None:
+    def pause(commands: Commands) -> None:
+        commands.send("pause")
+        Timer(0.3, lambda: [commands.send(verb) for verb in ("continue", "pause")]).start()
+        Timer(0.6, lambda: commands.send("continue")).start()
+
+    loop, _ = run(steerable(tmp_path), {4: pause})
+    assert loop.progress.status == "finished"
+
+
+def test_a_full_disk_refuses_to_save_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(commands: Commands) -> None:
+        commands.send("save")
+        commands.send("pause")
+        Timer(0.2, lambda: commands.send("continue")).start()
+        monkeypatch.setattr(checkpoints, "save_file", refuse)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    loop, witness = run(steerable(tmp_path), {4: save})
+    assert loop.progress.status == "finished"
+    assert "The disk is full" in witness.changes[0].refused
+
+
+def test_commands_out_of_reach_for_now_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = steerable(tmp_path)
+    Commands(tmp_path).send("save")
+
+    def fail(_: object) -> None:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(commands_module, "os", SimpleNamespace(scandir=fail))
+    loop, _ = run(job, {})
+    assert loop.progress.status == "finished"
+
+
+def test_a_stop_that_came_while_the_process_prepared_is_obeyed(tmp_path: Path) -> None:
+    job = steerable(tmp_path)
+    Commands(tmp_path).send("stop")
+    with pytest.raises(StoppedError, match="before the first step was done"):
+        run(job, {})
+
+
+def test_whoever_follows_a_resumed_run_is_told_what_holds(tmp_path: Path) -> None:
+    class Follower(Witness):
+        epochs_known: int = 0
+
+        def on_recipe(self, recipe: Recipe) -> None:
+            self.epochs_known = recipe.epochs
+
+    checkpoint = checkpoint_of_step(tmp_path, 6)
+    past = change("1", verb="extend", step=3, changes={"epochs": (4, 6)})
+    later = change("2", verb="set", step=8, epoch=1, changes={"epochs": (6, 5)})
+    follower = Follower()
+    loop = Loop(steerable(tmp_path), [follower], StopRequest())
+    loop.restore(checkpoint, [past, later])
+    assert follower.epochs_known == 6
+    loop.run()
+    assert follower.epochs_known == 5
+    assert follower.changes == []

@@ -33,10 +33,11 @@ class Recorder(Observer):
         self._add_eta()
 
     def on_rollback(self, start: Start) -> None:
-        """Drop what was undone."""
-        for name in ("steps", "epochs"):
-            self._close(name)
-        self._forget_after(start)
+        """Drop what was undone; from a full disk when the run is resumed."""
+        with suppress(StorageError):
+            for name in ("steps", "epochs"):
+                self._close(name)
+            self._forget_after(start)
 
     def _forget_after(self, start: Start) -> None:
         self._folder.forget_after("steps", "step", start.first_step)
@@ -56,8 +57,9 @@ class Recorder(Observer):
     def on_change(self, change: Change, recipe: Recipe) -> None:
         """Keep what a command did, before the command is removed."""
         self._add("changes", change)
-        with suppress(StorageError):  # the run goes on with it; a resumed one will not know
-            self._close("changes")
+        if self._files["changes"].error is None:  # a full disk gets it later
+            with suppress(StorageError):
+                self._close("changes")
 
     def on_event(self, event: Event) -> None:
         """Keep a fault that was survived."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
@@ -80,16 +81,24 @@ def steer_run(name: str, verb: Verb, **fields: Any) -> Steered:
     change = _awaited(folder, commands, command)
     if change and change.refused:
         raise InputError(change.refused)
+    if folder.is_finished and not change:
+        commands.remove(command)
+        _refuse_the_finished(folder)
     state = "taken up" if change else "waiting" if folder.is_running else "when resumed"
     return Steered(folder.name, verb, state, change, changes)
 
 
 def present_recipe(folder: RunFolder) -> Recipe:
-    """Return the recipe of a run as it is trained now, with all that was changed on the way."""
+    """Return the recipe of a run with all that was changed on the way, or will be next."""
     recipe = read_recipe(**folder.read_recipe())
-    for change in still_valid(read_changes(folder)):
+    taken_up = read_changes(folder)
+    for change in still_valid(taken_up):
         values = {name: new for name, (_, new) in change.changes.items()}
         recipe = make_recipe({**recipe.model_dump(mode="json"), **values})
+    for command in Commands(folder.path).waiting():
+        if command.verb in CHANGING and command.id not in {change.id for change in taken_up}:
+            with suppress(InputError):  # it will be refused
+                recipe = steered(recipe, command.verb, command.fields)
     return recipe
 
 
@@ -105,5 +114,7 @@ def _awaited(folder: RunFolder, commands: Commands, command: Command) -> Change 
     """Wait until the run has taken a command up, if a process is at work on it."""
     given_up_at = monotonic() + PATIENCE_S
     while folder.is_running and monotonic() < given_up_at and commands.is_waiting(command):
+        if folder.is_finished:
+            break
         sleep(LOOK_S)
     return next((change for change in read_changes(folder) if change.id == command.id), None)

@@ -7,8 +7,8 @@ import os
 import platform
 import re
 import shutil
-import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -43,7 +43,7 @@ from traintime.errors import (
 )
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import Machine
-from traintime.hardware.preemption import PreemptionWatch, stop_signals
+from traintime.hardware.preemption import PreemptionWatch, slurm_end_time, stop_signals
 from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.threads import share_processor
 from traintime.hardware.usage import memory_left
@@ -201,7 +201,8 @@ def run_job(
             ledger.put(dataclasses.replace(row, status="running"))
             try:
                 listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
-                with _preemption(listener):
+                _say_when_slurm_ends(forecast, listener)
+                with _preemption(stop, listener):
                     result = _train_and_test(
                         job, forecast, folder, listener, began_at, callbacks, stop, resume=resume
                     )
@@ -283,15 +284,23 @@ def _train_and_test(
         ) from None
 
 
-def _preemption(listener: Listener) -> PreemptionWatch:
+def _preemption(stop: StopRequest, listener: Listener) -> PreemptionWatch:
     """Return what stops the run when this machine is about to be taken away."""
 
-    def stop(notice: str) -> None:
+    def warn(notice: str) -> None:
         listener.say(f"{notice}: saving and stopping")
-        # The handler runs in the main thread. The SIGTERM that follows it may be another's.
-        os.kill(os.getpid(), getattr(signal, "SIGUSR1", signal.SIGTERM))
+        stop.ask()
 
-    return PreemptionWatch(stop, listener.say)
+    return PreemptionWatch(warn, listener.say)
+
+
+def _say_when_slurm_ends(forecast: Forecast, listener: Listener) -> None:
+    end = slurm_end_time()
+    if end and time.time() + forecast.total_s.high > end:
+        listener.say(
+            f"This job of Slurm ends at {datetime.fromtimestamp(end):%H:%M}, which may be before "
+            "the run does. With #SBATCH --signal=USR1@120 it is saved then, and can be resumed"
+        )
 
 
 def _status_after(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from traintime.ledger.run_folder import RunFolder
 from traintime.train.records import Observer, Start
 
 EVERY_S = 2.0
+PATIENCE_S = 1.0
 
 
 class UsageRecorder(Observer):
@@ -49,7 +50,7 @@ class UsageRecorder(Observer):
         """Stop, however training ended."""
         self._is_over.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(PATIENCE_S)  # what it waits for may hang, and nobody needs it
 
     def _record(self, began_at: float, resumed_at_s: float) -> None:
         try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 
 class Audience:
     """What a console writes to: standard output or standard error, as long as somebody reads it.
+
+    Signs that the reader's alphabet does not have come as question marks.
 
     Args:
         name: "stdout" or "stderr".
@@ -22,17 +25,22 @@ class Audience:
 
     def write(self, text: str) -> int:
         """Write; into the void once nobody reads any more."""
-        try:
-            return int(self._stream.write(text))
-        except OSError:
-            self._let_go()
-            return len(text)
+        if self._stream is not None:  # it was closed before the start
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                plain = text.encode(error.encoding, "replace").decode(error.encoding)
+                self.write(plain)
+            except (OSError, ValueError):
+                self._let_go()
+        return len(text)
 
     def flush(self) -> None:
         """Write through."""
         try:
-            self._stream.flush()
-        except OSError:
+            if self._stream is not None:
+                self._stream.flush()
+        except (OSError, ValueError):
             self._let_go()
 
     @property
@@ -42,6 +50,7 @@ class Audience:
 
     def _let_go(self) -> None:
         """Send what comes to nowhere; it would fail again when the interpreter ends."""
-        void = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(void, self._stream.fileno())
-        os.close(void)
+        with suppress(OSError, ValueError):  # a stream that is closed is nowhere already
+            void = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(void, self._stream.fileno())
+            os.close(void)

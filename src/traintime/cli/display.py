@@ -150,12 +150,15 @@ class LiveProgress(Observer):
         self._draw()
 
     def on_change(self, change: Change, recipe: Recipe) -> None:
-        """Say what a command did, and go on by what holds now."""
-        self._recipe = self._lines.recipe = recipe
-        self._total_steps = recipe.epochs * self._steps_per_epoch
+        """Say what a command did."""
         if change.verb != ROLL_BACK:  # its event says more
             self._live.console.print(terminal.change_line(change))
         self._draw()
+
+    def on_recipe(self, recipe: Recipe) -> None:
+        """Go on by what holds now."""
+        self._recipe = self._lines.recipe = recipe
+        self._total_steps = recipe.epochs * self._steps_per_epoch
 
     def on_event(self, event: Event) -> None:
         """Say what was survived."""
@@ -204,11 +207,14 @@ class PlainProgress(Observer):
         self._lines.add(record)
 
     def on_change(self, change: Change, recipe: Recipe) -> None:
-        """Say what a command did, and go on by what holds now."""
-        self._recipe = self._lines.recipe = recipe
-        self._total_steps = recipe.epochs * self._steps_per_epoch
+        """Say what a command did."""
         if change.verb != ROLL_BACK:  # its event says more
             self._console.print(terminal.change_line(change))
+
+    def on_recipe(self, recipe: Recipe) -> None:
+        """Go on by what holds now."""
+        self._recipe = self._lines.recipe = recipe
+        self._total_steps = recipe.epochs * self._steps_per_epoch
 
     def on_event(self, event: Event) -> None:
         """Say what was survived."""

@@ -24,7 +24,7 @@ from traintime.forecast.time_budget import fitting_epochs
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
 from traintime.train.pace import Deadline
-from traintime.train.records import Change, EpochRecord, Observer, Start, StepRecord
+from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval, format_duration, format_percent
 
 if TYPE_CHECKING:
@@ -154,18 +154,18 @@ class Clock(Observer):
             self._look_ahead()
         self._update(record.elapsed_s)
 
-    def on_change(self, change: Change, recipe: Recipe) -> None:
+    def on_recipe(self, recipe: Recipe) -> None:
         """Take up another end, target or schedule."""
-        if not change.changes:
-            return
         self._take_up(recipe)
         if self._seen and not self._looking:
             self._look_ahead()
-        self._update(change.elapsed_s)
+        self._update(self.eta.elapsed_s)
 
     def _take_up(self, recipe: Recipe) -> None:
         metric = recipe.goal.metric if recipe.goal else recipe.monitor
         self.recipe, self.metric = recipe, metric
+        if recipe.min_chance:
+            self._thread = None
         self.outlook = None
         if self._looking:
             self._looking.cancel()

@@ -15,11 +15,12 @@ import platform
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
+from traintime.ledger.atomic import write_bytes_atomically
 
 FOLDER = "commands"
 
@@ -39,6 +40,11 @@ class Command:
     verb: str
     fields: Mapping[str, Any]
     by: str
+
+    @property
+    def given_ns(self) -> int:
+        """When it was given, in nanoseconds since 1970, by the clock of whoever gave it."""
+        return int(self.id.partition("-")[0])
 
 
 class Commands:
@@ -66,7 +72,7 @@ class Commands:
         """Return the commands that nobody has taken up yet, the first given first."""
         try:
             names = sorted(entry.name for entry in os.scandir(self._path))
-        except FileNotFoundError:
+        except OSError:  # there are none, or a network's disk that is out of reach for now
             return []
         found = [self._read(self._path / name) for name in names if name.endswith(".json")]
         return [command for command in found if command]
@@ -77,7 +83,7 @@ class Commands:
 
     def remove(self, command: Command) -> None:
         """Forget a command that was taken up, or is not wanted any more."""
-        with refused_writes_explained(self._path):
+        with suppress(OSError):  # whoever takes it up again knows it by its id
             self._file(command).unlink(missing_ok=True)
 
     def _file(self, command: Command) -> Path:
@@ -88,11 +94,12 @@ class Commands:
         """Return a command; what is no command is put out of the way, or it would wait for ever."""
         try:
             values = json.loads(path.read_bytes())
-            return Command(path.stem, values["verb"], dict(values["fields"]), str(values["by"]))
-        except FileNotFoundError:
+            found = Command(path.stem, values["verb"], dict(values["fields"]), str(values["by"]))
+            return found if found.given_ns else None
+        except OSError:  # it is gone, or out of reach for now
             return None
-        except (OSError, ValueError, TypeError, KeyError):
-            with refused_writes_explained(path):
+        except (ValueError, TypeError, KeyError):
+            with suppress(OSError):
                 path.rename(path.with_suffix(".damaged"))
             return None
 

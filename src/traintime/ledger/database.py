@@ -9,11 +9,15 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from traintime.errors import StorageError
-from traintime.ledger.schema import VERSION, VERSION_OF_FACTS, migrate, version_of
+from traintime.ledger.schema import (
+    PATIENCE_S,
+    VERSION,
+    VERSION_OF_FACTS,
+    migrate,
+    version_of,
+)
 from traintime.ledger.summary import LedgerSummary, summarize
 
-PATIENCE_S = 30.0
-"""How long a locked ledger is waited for."""
 HASTE_S = 0.1
 """And how long by a read that is not worth waiting for."""
 MOST_FINISHED = 1000

@@ -16,6 +16,7 @@ from typing import Any, cast
 from traintime.errors import StorageError
 from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
 
+LARGE = 8 * 2**20
 MOST_WAITING_BYTES = 16 * 2**20
 """Some hours of a run's records; those that come after are lost."""
 
@@ -54,12 +55,40 @@ def forget_after(
 ) -> None:
     """Drop the records whose `key` is beyond what is resumed from, and all that is damaged.
 
+    Of a large file only the end is looked at, as the values grow along it: weeks of records would
+    take minutes.
+
     Raises:
         StorageError: The disk refused; the file is as it was.
     """
+    with refused_writes_explained(path):
+        if path.exists() and path.stat().st_size > LARGE and _cut_off(path, key, last):
+            return
     kept = (record for record in read_records(path, say, {key}) if _is_at_most(record[key], last))
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_bytes_atomically(path, text.encode())
+
+
+def _cut_off(path: Path, key: str, last: float) -> bool:
+    """Cut a file off behind the last record up to a value; say whether one was found."""
+    size, length = path.stat().st_size, LARGE // 4
+    while length < size:
+        with path.open("r+b") as file:
+            file.seek(size - length)
+            file.readline()  # whose beginning is missing
+            end = file.tell()
+            kept = None
+            for line in file:
+                end += len(line)
+                record = _parse(line)
+                if record is not None and _is_at_most(record.get(key), last):
+                    kept = end
+            if kept is not None:
+                file.truncate(kept)
+                os.fsync(file.fileno())
+                return True
+        length *= 4
+    return False
 
 
 class RecordFile:

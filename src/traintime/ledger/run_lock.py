@@ -83,7 +83,7 @@ class RunLock:
             return
         self._released.set()
         signature = read_signature(self._path)
-        if signature and signature.owner == self.owned:
+        if signature and signature.owner.is_same_as(self.owned):
             with suppress(OSError):  # then the next process finds that this one is gone
                 self._path.unlink()
         self.let_go()
@@ -150,7 +150,7 @@ class RunLock:
         """Renew the sign of life; notice if a machine that did not see it took the run over."""
         while not released.wait(BEAT_S):
             signature = read_signature(self._path)
-            if signature and signature.owner != owned:
+            if signature and not signature.owner.is_same_as(owned):
                 self.taken_over_by = signature.owner
                 return
             with suppress(OSError):

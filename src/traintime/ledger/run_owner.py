@@ -44,6 +44,10 @@ class Owner:
         shown = since.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M")
         return f"process {self.pid} on {self.host} since {shown}"
 
+    def is_same_as(self, other: Owner) -> bool:
+        """Say whether both are one process at work; some file systems change an inode's number."""
+        return replace(self, inode=other.inode) == other
+
     @property
     def is_near(self) -> bool:
         """Whether its number can be looked up from here."""

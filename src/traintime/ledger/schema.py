@@ -8,6 +8,7 @@ one has migrated.
 from __future__ import annotations
 
 import sqlite3
+from time import monotonic, sleep
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -31,6 +32,8 @@ CREATE TABLE IF NOT EXISTS runs (
 """
 """Of version 0; what came later is added to every ledger, new or old."""
 VERSION = 2
+PATIENCE_S = 30.0
+"""How long a locked ledger is waited for."""
 ADDED = {
     "device": "TEXT",
     "execution": "TEXT",
@@ -79,7 +82,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     Args:
         connection: Without a transaction; several processes may be at it at once.
     """
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version_of(connection) < VERSION:  # another process may have been first
@@ -88,6 +91,22 @@ def migrate(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep a log of writes beside the file, so that readers and writers do not wait for each other.
+
+    SQLite does not wait for another process that is at the same, whatever its time limit is.
+    """
+    given_up_at = monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if monotonic() > given_up_at:
+                raise
+            sleep(0.02)
 
 
 def _add_what_is_missing(connection: sqlite3.Connection) -> None:

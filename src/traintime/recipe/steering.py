@@ -32,7 +32,6 @@ STEERABLE = (
     "patience",
     "min_delta",
     "min_chance",
-    "monitor",
     "checkpoint_every_s",
 )
 EXTENDABLE = ("epochs", "budget")

@@ -275,7 +275,7 @@ def score_lines(test: Mapping[str, Any]) -> RenderableType:
 
 
 def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Table:
-    short = [name[:5] for name in names]
+    short = _short(names)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("truth ↓", style="dim", justify="right")
     for name in short:
@@ -288,6 +288,15 @@ def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -
         ]
         table.add_row(short[truth], *cells)
     return table
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return names of five letters that tell them apart, or else their numbers."""
+    for cut in (slice(None, 5), slice(-5, None)):
+        cut_names = [name[cut].strip() for name in names]
+        if len(set(cut_names)) == len(names):
+            return cut_names
+    return [str(number) for number in range(len(names))]
 
 
 def _shade(count: int, most: int) -> str:

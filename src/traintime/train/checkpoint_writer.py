@@ -20,6 +20,7 @@ from torch import Tensor
 from traintime.errors import StorageError
 from traintime.ledger.atomic import refused_writes_explained
 from traintime.train.checkpoints import Checkpoint, newest_step, save_checkpoint
+from traintime.train.out_of_memory import is_out_of_memory
 
 CLOSE_TIMEOUT_S = 60.0
 """A disk that has not taken a checkpoint after this long is not waited for when a run ends."""
@@ -124,11 +125,15 @@ class CheckpointWriter:
         if writing.error is None:
             self.last_written, self.failures_in_a_row = writing.step, 0
             self._on_written(writing.step)
-        elif isinstance(writing.error, StorageError):
-            self.failures_in_a_row += 1
-            self._on_failed(writing.step, writing.error)
-        else:
-            raise writing.error
+            return
+        error = writing.error
+        if is_out_of_memory(error):
+            self._buffers = {}
+            error = StorageError("there was not enough memory to write it")
+        if not isinstance(error, StorageError):
+            raise error
+        self.failures_in_a_row += 1
+        self._on_failed(writing.step, error)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until nothing is being written, and tell how it went.

@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from time import perf_counter, sleep
 from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 
-from traintime.errors import DivergedError, RunFolderError, StoppedError
+from traintime.errors import DivergedError, RunFolderError, StoppedError, StorageError
 from traintime.train.checkpoints import Checkpoint, load_latest
 from traintime.train.job import Job
 from traintime.train.out_of_memory import in_smaller_parts
@@ -39,7 +39,7 @@ from traintime.train.saving import Saving
 from traintime.train.schedules import learning_rate
 from traintime.train.signals import StopNow, StopRequest
 from traintime.train.steering import Steering, now
-from traintime.train.stepper import Refused, Stepper
+from traintime.train.stepper import USUAL_STEPS, Refused, Stepper
 from traintime.train.training_state import TrainingState
 
 T = TypeVar("T")
@@ -344,7 +344,7 @@ class Loop:
         for index, loss in enumerate(losses):
             if not math.isfinite(loss):
                 self.diverge(first_step + index, f"the loss is {loss}")
-        if losses and self.progress.first_loss is None:
+        if losses and self.progress.first_loss is None and first_step <= USUAL_STEPS:
             self.progress.first_loss = losses[0]
         if self.rescue.is_spike(losses):
             why = f"the loss is {max(losses):.4g}, far above that of chance"
@@ -359,14 +359,17 @@ class Loop:
         self._losses.clear()
         self._window_steps = 0
         kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
-        last = (
-            f"The last good checkpoint is '{kept[-1]}'." if kept else "No checkpoint was due yet."
-        )
-        raise kind(
-            step,
-            f"Training diverged at step {step}: {why}. {last} "
-            f"Try a smaller learning rate: lr={self.job.recipe.lr / 4:.2g}, or grad_clip=1",
-        )
+        smaller = f"lr={min(self.job.recipe.lr / 4, self.recipe.lr / 2):.2g}"
+        hint = f"Try a smaller learning rate: {smaller}, or grad_clip=1"
+        if kept:
+            resume = self.job.resume_command
+            hint = (
+                f"The last good checkpoint is '{kept[-1]}'. {hint}; to go on from there, type: "
+                f"{resume.replace('resume', 'set')} {smaller} && {resume}"
+            )
+        else:
+            hint = f"No checkpoint was due yet. {hint}"
+        raise kind(step, f"Training diverged at step {step}: {why}. {hint}")
 
     # To stop and to pause
 
@@ -386,6 +389,11 @@ class Loop:
         self.close()
         return StoppedError(number, f"{how}. To go on, type: {self.job.resume_command}")
 
+    @property
+    def is_pausing(self) -> bool:
+        """Whether the run waits for a command to go on."""
+        return self._paused_at is not None
+
     def _saved_in_words(self) -> str:
         try:
             self.save()
@@ -395,7 +403,8 @@ class Loop:
 
     def pause(self) -> None:
         """Save, and wait until a command ends the pause; that time does not count as elapsed."""
-        self.save()
+        with suppress(StorageError):  # it is told; a pause does not end a run
+            self.save()
         self._paused_at = perf_counter()
         while self.steering.is_paused:
             sleep(PAUSE_S)
@@ -474,8 +483,11 @@ class Loop:
 
     def tell_saved(self, step: int) -> None:
         """Tell that a checkpoint is on disk."""
-        self.rescue.note_saved(step)
         self._tell("on_checkpoint", step)
+
+    def tell_recipe(self) -> None:
+        """Tell that another recipe holds from now on."""
+        self._tell("on_recipe", self.recipe)
 
     def tell_change(self, change: Change) -> None:
         """Tell what a command did."""

@@ -117,7 +117,8 @@ def still_valid(changes: Iterable[Change]) -> list[Change]:
     valid: list[Change] = []
     for change in changes:
         if change.verb == ROLL_BACK:
-            valid = [earlier for earlier in valid if earlier.step <= change.step]
+            at = (change.step, change.epoch)
+            valid = [earlier for earlier in valid if (earlier.step, earlier.epoch) <= at]
         valid.append(change)
     return valid
 
@@ -158,6 +159,9 @@ class Observer:
 
     def on_checkpoint(self, step: int) -> None:
         """Called after a checkpoint is safely on disk."""
+
+    def on_recipe(self, recipe: Recipe) -> None:
+        """Called when another recipe holds: one was changed, or a change is taken up again."""
 
     def on_change(self, change: Change, recipe: Recipe) -> None:
         """Called after a command to the running process was taken up, with what holds from now."""

@@ -40,8 +40,7 @@ class Rescue:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._attempts = self._all = 0
-        self._trouble_at = 0
+        self._all = 0
 
     def is_spike(self, losses: Sequence[float]) -> bool:
         """Say whether losses are far above that of a network that knows nothing."""
@@ -50,29 +49,24 @@ class Rescue:
             return False
         return sum(losses) / len(losses) > SPIKE * progress.first_loss
 
-    def note_saved(self, step: int) -> None:
-        """Take a checkpoint beyond the place of trouble as the end of it."""
-        if step > self._trouble_at:
-            self._attempts = 0
-
     def go_back(self, error: DivergedError) -> None:
         """Go back and try again.
 
         Raises:
             DivergedError: It was tried often enough.
         """
-        self._attempts += 1
         self._all += 1
-        is_used_up = self._attempts > ATTEMPTS or self._all > MOST
+        heeded_spikes = self._loop.progress.heeds_spikes
+        step = self._loop.go_back()
+        # Counted from what is on disk, so that it holds for the next process on the run, too.
+        attempt = 1 + self._loop.steering.attempts_here()
+        is_used_up = attempt > ATTEMPTS or self._all > MOST
         if is_used_up and not isinstance(error, SpikeError):
             raise error
-        self._trouble_at = max(self._trouble_at, error.step)
         what = str(error).partition(". ")[0]
-        heeds_spikes = self._loop.progress.heeds_spikes and not is_used_up
-        step = self._loop.go_back()
-        self._loop.progress.heeds_spikes = heeds_spikes
-        smaller = {"lr": self._loop.recipe.lr / 2} if self._attempts == ATTEMPTS else {}
-        self._loop.steering.begin_again_at(step, smaller)
+        self._loop.progress.heeds_spikes = heeded_spikes and not is_used_up
+        smaller = {"lr": self._loop.recipe.lr / 2} if attempt == ATTEMPTS else {}
+        self._loop.steering.begin_again(smaller)
         self._loop.tell_rollback()
         how = "as before"
         if smaller:

@@ -30,20 +30,32 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self._received: set[int] = set()
         self._is_immediate = False
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Note the first signal, or leave the work for it; leave the process with its second.
+        """Note the first signal, or leave the work for it; leave the process with a second.
 
-        Schedulers and clouds send a warning first and SIGTERM later: saving goes on meanwhile.
+        Schedulers and clouds send a warning first and SIGTERM later: saving goes on meanwhile,
+        until one comes for the second time.
         """
+        is_second = number in self._received or (number == signal.SIGINT and any(self._received))
+        self._received.add(number)
+        if is_second:
+            os._exit(exit_code_of(number))
         if self.signal_number:
-            if number in (self.signal_number, signal.SIGINT):
-                os._exit(exit_code_of(number))
             return
         self.signal_number = number
         if self._is_immediate:
             raise StopNow
+
+    def ask(self) -> None:
+        """Ask the run to stop, from any thread, as a scheduler's warning does."""
+        warning = getattr(signal, "SIGUSR1", None)
+        if warning and signal.getsignal(warning) == self.receive:
+            os.kill(os.getpid(), warning)  # its handler runs in the main thread
+        elif not self.signal_number:
+            self.signal_number = signal.SIGTERM
 
     @contextmanager
     def immediate(self) -> Generator[None]:

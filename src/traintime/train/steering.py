@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from traintime.errors import InputError
+from traintime.errors import InputError, StorageError
 from traintime.ledger.commands import Command, Commands
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe.parse import make_recipe
@@ -46,10 +47,12 @@ class Steering:
     def begin(self) -> None:
         """Take up what was asked for while nobody was at work on the run.
 
-        To stop, pause or save was meant for a process that is gone.
+        To stop, pause or save was meant for a process that is gone, if it was asked for before this
+        one began.
         """
+        began_ns = time_ns() - 1e9 * (perf_counter() - self._loop.job.began_at)
         for command in self._commands.waiting() if self._commands else ():
-            if command.verb not in CHANGING:
+            if command.verb not in CHANGING and command.given_ns < began_ns:
                 self._remove(command)
         self.obey()
 
@@ -71,21 +74,22 @@ class Steering:
         try:
             if command.verb in CHANGING:
                 self._refuse_too_late()
+                self._take_up_all_that_is_due()
                 new = steered(self._loop.recipe, command.verb, command.fields)
                 changes = differences(self._loop.recipe, new)
                 self._apply({name: value for name, (_, value) in changes.items()})
+                self._loop.tell_recipe()
             elif command.verb == "save":
                 self._loop.save()
-        except InputError as error:
+        except (InputError, StorageError) as error:
             refused = str(error)
-        was_paused = self.is_paused
         if command.verb in ("pause", "continue"):
             self.is_paused = command.verb == "pause"
         self._note(command.id, command.verb, command.by, changes, refused)
         self._remove(command)
         if command.verb == "stop":
             raise self._loop.stopped(f" by {command.by}")
-        if self.is_paused and not was_paused:
+        if self.is_paused and not self._loop.is_pausing:
             self._loop.pause()
 
     def _refuse_too_late(self) -> None:
@@ -106,16 +110,9 @@ class Steering:
         refused: str = "",
     ) -> None:
         loop = self._loop
+        progress, elapsed_s = loop.progress, loop.elapsed_s()
         change = Change(
-            id=identity,
-            verb=verb,
-            step=loop.progress.step,
-            epoch=loop.progress.epoch,
-            elapsed_s=loop.elapsed_s(),
-            at=now(),
-            by=by,
-            changes=changes,
-            refused=refused,
+            identity, verb, progress.step, progress.epoch, elapsed_s, now(), by, changes, refused
         )
         self._changes.append(change)
         loop.tell_change(change)
@@ -138,14 +135,31 @@ class Steering:
         """Take up again what earlier processes on the run took up, now or when its step comes."""
         self._changes = list(changes)
         self._fold()
+        self._loop.tell_recipe()
 
-    def begin_again_at(self, step: int, values: Mapping[str, Any]) -> None:
-        """Keep what holds now, and these values, from an earlier step on."""
+    def begin_again(self, values: Mapping[str, Any]) -> None:
+        """Let what held until now, and these values, hold from the present step on.
+
+        The run has come back to that step: what was taken up after it counts no more.
+        """
         loop = self._loop
         kept = make_recipe({**loop.recipe.model_dump(mode="json"), **values})
-        changes = differences(loop.job.recipe, kept)
-        self._note(f"{step}-{secrets.token_hex(4)}", ROLL_BACK, "traintime", changes)
+        self.is_paused = False
         self._fold()
+        changes = differences(loop.recipe, kept)
+        self._due.clear()
+        self._apply({name: value for name, (_, value) in changes.items()})
+        loop.tell_recipe()
+        self._note(secrets.token_hex(8), ROLL_BACK, "traintime", changes)
+
+    def attempts_here(self) -> int:
+        """Return how often the run came back to the present step since anybody changed it."""
+        step, count = self._loop.progress.step, 0
+        for change in reversed(self._changes):
+            if change.verb != ROLL_BACK and change.changes:
+                break
+            count += change.verb == ROLL_BACK and change.step == step
+        return count
 
     def _fold(self) -> None:
         """Work out the recipe at the present step from the first one and all changes."""
@@ -164,6 +178,12 @@ class Steering:
         while self._due and self._is_past(self._due[0]):
             change = self._due.popleft()
             self._apply(_new_values(change), change.step)
+            self._loop.tell_recipe()
+
+    def _take_up_all_that_is_due(self) -> None:
+        """Take up now what was changed later before, as a newer command stands above it."""
+        if self._due:
+            self.begin_again({k: v for change in self._due for k, v in _new_values(change).items()})
 
     def _is_past(self, change: Change) -> bool:
         progress = self._loop.progress

@@ -184,7 +184,8 @@ class Stepper:
         if not math.isfinite(norm):
             return Refused(f"the loss is {loss:.4g}, and its gradient {norm}")
         largest = progress.largest_norm
-        if progress.heeds_spikes and progress.step >= USUAL_STEPS and norm > UNUSUAL * largest:
+        is_unusual = norm > UNUSUAL * largest > 0 and progress.step >= USUAL_STEPS
+        if is_unusual and progress.heeds_spikes:
             why = f"the gradient's norm is {norm:.3g}, and was {largest:.3g} at most"
             return Refused(why, is_finite=True)
         progress.largest_norm = max(largest, norm)
