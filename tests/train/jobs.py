@@ -60,11 +60,12 @@ def make_job(
     recipe = recipe_of(**fields)
     layout = "contiguous" if recipe.memory_format == "contiguous" else "channels_last"
     precision = "bf16" if recipe.precision == "bf16" else "fp32"
-    execution = Execution("cpu", precision, layout)
+    device = "cuda:0" if recipe.device.startswith("cuda") else "cpu"
+    execution = Execution(device, precision, layout)
     facts = find(recipe.data)
     prepared = prepare(digits(), recipe, facts)
     placed = (
-        "cpu",
+        device,
         prepared.mean,
         prepared.std,
         DTYPES[precision],
@@ -73,7 +74,7 @@ def make_job(
 
     def draw() -> nn.Module:
         torch.manual_seed(recipe.seed)
-        return build(network_for(recipe, facts.shape, facts.num_classes))
+        return build(network_for(recipe, facts.shape, facts.num_classes)).to(device)
 
     module = draw()
     held_out = in_order(prepared.validation, 100, *placed)

@@ -360,15 +360,12 @@ class Loop:
         self._window_steps = 0
         kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
         smaller = f"lr={min(self.job.recipe.lr / 4, self.recipe.lr / 2):.2g}"
-        hint = f"Try a smaller learning rate: {smaller}, or grad_clip=1"
+        last, go_on = "No checkpoint was due yet", ""
         if kept:
             resume = self.job.resume_command
-            hint = (
-                f"The last good checkpoint is '{kept[-1]}'. {hint}; to go on from there, type: "
-                f"{resume.replace('resume', 'set')} {smaller} && {resume}"
-            )
-        else:
-            hint = f"No checkpoint was due yet. {hint}"
+            last = f"The last good checkpoint is '{kept[-1]}'"
+            go_on = f"; from there: {resume.replace('resume', 'set', 1)} {smaller} && {resume}"
+        hint = f"{last}. Try a smaller learning rate: {smaller}, or grad_clip=1{go_on}"
         raise kind(step, f"Training diverged at step {step}: {why}. {hint}")
 
     # To stop and to pause
