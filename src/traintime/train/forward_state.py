@@ -14,10 +14,11 @@ class ForwardState:
     Args:
         module: Its buffers are the running statistics; on the CPU.
         batches: Have a random state of their own.
+        draws: Whether anything is random in a step; else no state is kept of that.
     """
 
-    def __init__(self, module: nn.Module, batches: ResidentBatches) -> None:
-        self._batches = batches
+    def __init__(self, module: nn.Module, batches: ResidentBatches, *, draws: bool) -> None:
+        self._batches, self._draws = batches, draws
         self._buffers = tuple(module.buffers())
         self._before = tuple(buffer.clone() for buffer in self._buffers)
         self._random: tuple[Tensor, Tensor] = (torch.get_rng_state(), batches.state())
@@ -26,11 +27,14 @@ class ForwardState:
         """Remember it as it is now."""
         for copy, buffer in zip(self._before, self._buffers, strict=True):
             copy.copy_(buffer)
-        self._random = (torch.get_rng_state(), self._batches.state())
+        if self._draws:
+            self._random = (torch.get_rng_state(), self._batches.state())
 
     def put_back(self) -> None:
         """Put all of it back, so that the same step can be taken again."""
         self.put_back_statistics()
+        if not self._draws:
+            return
         of_all, of_batches = self._random
         torch.set_rng_state(of_all)
         self._batches.set_state(of_batches)

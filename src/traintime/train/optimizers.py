@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,24 +27,35 @@ ORTHOGONALIZING = 5
 """Copies of a matrix that making it orthogonal holds at once, and one to spare."""
 
 
+class Piece(NamedTuple):
+    """A part of the vector, with what belongs to it: views, (n,) each."""
+
+    values: Tensor
+    gradient: Tensor
+    momentum: Tensor
+    squares: Tensor | None = None
+
+    def room_in(self, scratch: Tensor) -> Tensor:
+        """Return as much of a scratch vector as the piece needs."""
+        return scratch if len(scratch) == len(self.values) else scratch[: len(self.values)]
+
+
 class Optimizer(ABC):
     """Turns gradients into better parameters.
 
     Args:
         parameters: What is optimised.
         recipe: Gives momentum, beta2 and weight decay.
-
-    Attributes:
-        parts: That the vector is updated in, one after the other; more of them need less memory.
     """
 
     def __init__(self, parameters: FlatParameters, recipe: Recipe) -> None:
         self.parameters = parameters
-        self.parts = 1
+        self._parts = 1
         self.configure(recipe)
         self.state: dict[str, Tensor] = {
             name: torch.zeros_like(parameters.values) for name in self.slots
         }
+        self._pieces = self._cut(self._parts)
 
     slots: tuple[str, ...] = ()
     """Names of the vectors that are remembered between steps; a checkpoint holds them."""
@@ -71,21 +83,36 @@ class Optimizer(ABC):
 
     def _scratch(self) -> Tensor:
         """Return the memory that a step needs, enough for a part of the vector."""
-        return self.parameters.values.new_empty(self._part_length(self._length))
+        longest = len(self._pieces[0].values) if self._pieces else 0
+        return self.parameters.values.new_empty(longest)
 
     @property
-    def _length(self) -> int:
-        """Values that are updated as one vector."""
-        return len(self.parameters.values)
+    def _start(self) -> int:
+        """Where the part of the vector begins that is updated as one."""
+        return 0
 
-    def _part_length(self, length: int) -> int:
-        return -(-length // self.parts)
+    @property
+    def parts(self) -> int:
+        """Parts that the vector is updated in, one after the other; more of them need less."""
+        return self._parts
 
-    def _slices(self, start: int = 0) -> list[slice]:
-        """Return the parts of the vector from `start` on."""
+    @parts.setter
+    def parts(self, parts: int) -> None:
+        if parts != self._parts:
+            self._parts, self._pieces = parts, self._cut(parts)
+
+    def _cut(self, parts: int) -> list[Piece]:
+        """Return views of the vector, its gradient and the state, so that a step makes none."""
         end = len(self.parameters.values)
-        length = self._part_length(end - start)
-        return [slice(at, min(at + length, end)) for at in range(start, end, max(1, length))]
+        length = max(1, -(-(end - self._start) // parts))
+        pieces: list[Piece] = []
+        for start in range(self._start, end, length):
+            part = slice(start, min(start + length, end))
+            slots = [slot[part] for slot in self.state.values()]
+            pieces.append(
+                Piece(self.parameters.values[part], self.parameters.gradient[part], *slots)
+            )
+        return pieces
 
 
 class SGD(Optimizer):
@@ -94,12 +121,11 @@ class SGD(Optimizer):
     slots = ("momentum",)
 
     def _update(self, lr: float, number: int, scratch: Tensor) -> None:
-        for part in self._slices():
-            gradient, velocity = self.parameters.gradient[part], self.state["momentum"][part]
-            velocity.mul_(self.momentum).add_(gradient)
-            ahead = scratch[: len(gradient)]
-            torch.add(gradient, velocity, alpha=self.momentum, out=ahead)
-            self.parameters.values[part].add_(ahead, alpha=-lr)
+        for piece in self._pieces:
+            piece.momentum.mul_(self.momentum).add_(piece.gradient)
+            ahead = piece.room_in(scratch)
+            torch.add(piece.gradient, piece.momentum, alpha=self.momentum, out=ahead)
+            piece.values.add_(ahead, alpha=-lr)
 
 
 class Adam(Optimizer):
@@ -108,8 +134,8 @@ class Adam(Optimizer):
     slots = ("momentum", "squares")
 
     def _update(self, lr: float, number: int, scratch: Tensor) -> None:
-        for part in self._slices():
-            _update_by_adam(self, part, lr, number, scratch)
+        for piece in self._pieces:
+            _update_by_adam(self, piece, lr, number, scratch)
 
 
 class Muon(Optimizer):
@@ -135,8 +161,8 @@ class Muon(Optimizer):
         self._largest = max((value.numel() for value, _, _ in self._matrices), default=0)
 
     @property
-    def _length(self) -> int:
-        return len(self.parameters.values) - self.parameters.num_decayed
+    def _start(self) -> int:
+        return self.parameters.num_decayed
 
     def _scratch(self) -> Tensor:
         self.parameters.values.new_empty(ORTHOGONALIZING * self._largest)  # there is so much
@@ -148,8 +174,8 @@ class Muon(Optimizer):
             direction = orthogonalize(gradient.lerp(momentum, self.momentum), self._iterations)
             rows, columns = value.shape
             value.add_(direction, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
-        for part in self._slices(self.parameters.num_decayed):
-            _update_by_adam(self, part, MUON_VECTOR_LR * lr, number, scratch)
+        for piece in self._pieces:
+            _update_by_adam(self, piece, MUON_VECTOR_LR * lr, number, scratch)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": Adam, "muon": Muon}
@@ -183,14 +209,13 @@ def orthogonalize(matrix: Tensor, iterations: int) -> Tensor:
 
 
 def _update_by_adam(
-    optimizer: Optimizer, part: slice, lr: float, number: int, scratch: Tensor
+    optimizer: Optimizer, piece: Piece, lr: float, number: int, scratch: Tensor
 ) -> None:
-    """Update a part of the vector as Adam does."""
+    """Update a piece of the vector as Adam does."""
+    assert piece.squares is not None
     beta1, beta2 = optimizer.momentum, optimizer.beta2
-    gradient = optimizer.parameters.gradient[part]
-    momentum, squares = optimizer.state["momentum"][part], optimizer.state["squares"][part]
-    momentum.lerp_(gradient, 1 - beta1)
-    squares.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    root = torch.div(squares, 1 - beta2**number, out=scratch[: len(gradient)])
+    piece.momentum.lerp_(piece.gradient, 1 - beta1)
+    piece.squares.mul_(beta2).addcmul_(piece.gradient, piece.gradient, value=1 - beta2)
+    root = torch.div(piece.squares, 1 - beta2**number, out=piece.room_in(scratch))
     root.sqrt_().add_(EPSILON)
-    optimizer.parameters.values[part].addcdiv_(momentum, root, value=-lr / (1 - beta1**number))
+    piece.values.addcdiv_(piece.momentum, root, value=-lr / (1 - beta1**number))

@@ -82,7 +82,8 @@ class Stepper:
         self._device_type = torch.device(execution.device).type
         self._uses_bf16 = execution.precision == "bf16"
         self._is_looked_at = self._device_type == "cpu"
-        self._before = ForwardState(module, batches) if self._is_looked_at else None
+        draws = bool(recipe.dropout or recipe.flip or recipe.crop or recipe.cutout)
+        self._before = ForwardState(module, batches, draws=draws) if self._is_looked_at else None
         self._tell = tell
 
     def configure(self, recipe: Recipe) -> None:
