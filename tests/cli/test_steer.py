@@ -110,9 +110,11 @@ def test_what_cannot_be_changed_is_refused_before_it_is_sent(training: Training)
 def test_a_step_that_takes_long_is_not_waited_for(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    type_in("pause")
-    monkeypatch.setattr(steer, "PATIENCE_S", 0.0)
-    said = type_in("set", "latest", "lr=0.003").stdout
-    assert "as soon as the step is done" in said or "from step" in said
-    monkeypatch.setattr(steer, "PATIENCE_S", 10.0)
-    type_in("continue")
+    with monkeypatch.context() as in_a_long_step:
+        in_a_long_step.setattr(steer, "PATIENCE_S", 0.0)
+        in_a_long_step.setattr(Commands, "waiting", lambda commands: [])
+        said = type_in("set", "latest", "lr=0.003").stdout
+    assert "lr 0.01 → 0.003 as soon as the step is done that is being computed" in said
+    type_in("save")  # is taken up after it
+    (change, _) = find_run("latest").records("changes")
+    assert change["changes"] == {"lr": [0.01, 0.003]}

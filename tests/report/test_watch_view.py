@@ -160,7 +160,12 @@ def test_changes_and_events_are_listed_newest_first_and_marked_on_the_curves() -
     tops, _, notes = screen.partition("changes and events")
     assert tops.count("①") >= 2, "on the loss and on the accuracy"
     assert "①" in notes
-    words = ["set refused: no such field", "save  ada", "! spike  went back", "lr 0.03 → 0.01  ada"]
+    words = [
+        "set was refused: no such field",
+        "saved  ada",
+        "! spike  went back",
+        "lr 0.03 → 0.01  ada",
+    ]
     assert sorted(words, key=notes.index) == words
 
 

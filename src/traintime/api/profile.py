@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from traintime.api.job import KnownJob, planned_recipe, profile_for, read_job
 from traintime.api.listener import Listener
-from traintime.api.machine import usable_device
 from traintime.api.own_images import load_data, noted_facts
-from traintime.api.runs import find_run
+from traintime.api.runs import find_run, refuse_another_device
 from traintime.api.train import require_torch
 from traintime.errors import InputError, RunFolderError
 from traintime.forecast.forecast import Forecast
-from traintime.hardware.machine import detect_machine
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import read_recipe
 
@@ -75,21 +73,10 @@ def profile_run(
     asked = read_recipe(**folder.read_recipe())
     job = read_job(asked, {}, noted_facts(folder, asked))
     forecast = Forecast.from_json(folder.read_json("forecast"))
-    _check_device(forecast.execution.device, folder)
+    refuse_another_device(forecast.execution.device, folder, "Profile")
     found = _profile(folder, job, forecast, steps, listener or Listener())
     folder.write_json("profile", found.to_json())
     return found
-
-
-def _check_device(device: str, folder: RunFolder) -> None:
-    try:
-        usable_device(device, detect_machine(folder.path))
-    except InputError:
-        raise RunFolderError(
-            f"The run '{folder.name}' was made on {device}, which this machine does not have. "
-            f"Profile it there, or train it anew here: "
-            f"traintime train '{folder.path / 'recipe.yaml'}' device=auto"
-        ) from None
 
 
 def _profile(

@@ -6,11 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from traintime.api.job import KnownJob
-from traintime.api.session import DTYPES, MEMORY_FORMATS
-from traintime.data.augment import make_augmentation
+from traintime.api.session import training_batches
 from traintime.data.fetch import RawImages
 from traintime.data.prepare import prepare
-from traintime.data.resident import ResidentBatches
 from traintime.hardware.allocator import keep_freed_memory
 from traintime.hardware.execution import Execution
 from traintime.ledger.run_folder import RunFolder
@@ -37,17 +35,7 @@ def begin_steps(
     prepared = prepare(raw, recipe, job.facts)
     torch.manual_seed(recipe.seed)
     module = build(job.network, fused=execution.fused).to(execution.device)
-    batches = ResidentBatches(
-        prepared.train,
-        recipe.batch_size,
-        execution.device,
-        prepared.mean,
-        prepared.std,
-        DTYPES[execution.precision],
-        MEMORY_FORMATS[execution.memory_format],
-        make_augmentation(recipe),
-        recipe.seed,
-    )
+    batches = training_batches(prepared, recipe, execution)
     profiled = ProfiledJob(recipe, execution, module, batches, len(prepared.train))
     weights = folder.path / "model.safetensors"
     if weights.is_file():

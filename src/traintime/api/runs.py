@@ -154,19 +154,29 @@ def resume(
     recipe = read_recipe(**folder.read_recipe())
     job = read_job(recipe, {}, noted_facts(folder, recipe))
     forecast = Forecast.from_json(folder.read_json("forecast"))
-    _check_device(forecast.execution.device, folder)
+    refuse_another_device(forecast.execution.device, folder, "Resume")
     row = _row_of(folder, job.recipe, forecast)
     _say_version(folder, listener)
     return run_job(job, forecast, folder, row, listener, began_at, callbacks, resume=True)
 
 
-def _check_device(device: str, folder: RunFolder) -> None:
+def refuse_another_device(device: str, folder: RunFolder, verb: str) -> None:
+    """Refuse a run that was made on a device that this machine does not have.
+
+    Args:
+        device: "cpu" or "cuda:N".
+        folder: Of the run.
+        verb: What was to be done with it, such as "Resume".
+
+    Raises:
+        RunFolderError: It was.
+    """
     try:
         usable_device(device, detect_machine(folder.path))
     except InputError:
         raise RunFolderError(
             f"The run '{folder.name}' was made on {device}, which this machine does not have. "
-            f"Resume it where that is, or train it anew here: "
+            f"{verb} it where that is, or train it anew here: "
             f"traintime train '{folder.path / 'recipe.yaml'}' device=auto"
         ) from None
 

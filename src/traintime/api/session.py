@@ -35,6 +35,7 @@ from traintime.evaluate.predict import Predictions, predict
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import FINISH_S, VALIDATION_BATCH
 from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes, start_peak_anew
+from traintime.hardware.execution import Execution
 from traintime.ledger.atomic import write_atomically
 from traintime.ledger.commands import Commands
 from traintime.ledger.run_folder import RunFolder
@@ -166,22 +167,11 @@ class Session:
                 predictions.loss_deviation,
             )
 
-        batches = ResidentBatches(
-            prepared.train,
-            recipe.batch_size,
-            self.execution.device,
-            prepared.mean,
-            prepared.std,
-            DTYPES[self.execution.precision],
-            MEMORY_FORMATS[self.execution.memory_format],
-            make_augmentation(recipe),
-            recipe.seed,
-        )
         return Job(
             recipe=recipe,
             execution=self.execution,
             module=module,
-            batches=batches,
+            batches=training_batches(prepared, recipe, self.execution),
             train_samples=len(prepared.train),
             validate=validate,
             validation_batch=VALIDATION_BATCH,
@@ -260,6 +250,23 @@ class Session:
         self.folder.write_json("environment", {**environment, "data_source": source})
         self.folder.write_json("result", {**values, "wrong": mistakes})
         write_report(self.folder)
+
+
+def training_batches(
+    prepared: PreparedImages, recipe: Recipe, execution: Execution
+) -> ResidentBatches:
+    """Return the batches that a run trains on, on its device."""
+    return ResidentBatches(
+        prepared.train,
+        recipe.batch_size,
+        execution.device,
+        prepared.mean,
+        prepared.std,
+        DTYPES[execution.precision],
+        MEMORY_FORMATS[execution.memory_format],
+        make_augmentation(recipe),
+        recipe.seed,
+    )
 
 
 def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:

@@ -121,7 +121,13 @@ def in_words(changes: Mapping[str, Any]) -> str:
     )
 
 
-DONE = {"pause": "paused", "continue": "continued", "save": "saved", "stop": "stopped"}
+DONE = {
+    "pause": "paused",
+    "continue": "continued",
+    "save": "saved",
+    "stop": "stopped",
+    "roll back": "rolled back",
+}
 
 
 def change_in_words(change: Mapping[str, Any]) -> str:

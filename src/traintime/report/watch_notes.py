@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from traintime.clock.run_state import Record, RunState
-from traintime.recipe.steering import in_words
+from traintime.recipe.steering import change_in_words
 from traintime.report.terminal_plot import MARK, NUMBERS
 from traintime.report.watch_charts import marked_changes
 from traintime.report.watch_lines import DIM, fitted, rule, wrapped
@@ -50,13 +50,8 @@ def _happened(state: RunState) -> list[Text]:
 
 def _change(change: Record, number: int | None) -> Text:
     mark = Text().append(f"{NUMBERS[number - 1]} " if number else "  ", f"bold {MARK}")
-    words = str(change.get("verb", ""))
-    if change.get("changes"):
-        words = in_words(change["changes"])
-    if change.get("refused"):
-        words += f" refused: {change['refused']}"
     by = str(change.get("by", ""))
-    return mark.append(words).append(f"  {by}" if by else "", DIM)
+    return mark.append(change_in_words(change)).append(f"  {by}" if by else "", DIM)
 
 
 def _event(event: Record) -> Text:
