@@ -62,16 +62,22 @@ class Terminal:
     def read_until(self, words: str, seconds: float = 20.0) -> str:
         until = time.monotonic() + seconds
         while words not in self.text and time.monotonic() < until:
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.text += os.read(self.master, 65536).decode(errors="replace")
+            self._read()
         assert words in self.text, self.text[-2000:]
         return self.text
 
-    def end(self) -> int:
-        code = self.process.wait(timeout=10)
-        while select.select([self.master], [], [], 0.1)[0]:
-            self.text += os.read(self.master, 65536).decode(errors="replace")
-        return code
+    def end(self, seconds: float = 10.0) -> int:
+        """Return the exit code; what a terminal does not read, a command waits to write."""
+        until = time.monotonic() + seconds
+        while self._read() or (self.process.poll() is None and time.monotonic() < until):
+            pass
+        return self.process.wait(timeout=0.1)
+
+    def _read(self) -> bool:
+        if not select.select([self.master], [], [], 0.1)[0]:
+            return False
+        self.text += os.read(self.master, 65536).decode(errors="replace")
+        return True
 
     def is_restored(self) -> bool:
         left = self.text.rfind(LEAVES) > self.text.rfind(ENTERS) >= 0
@@ -111,10 +117,14 @@ def test_q_leaves_the_screen_and_the_run_goes_on(running: RunFolder) -> None:
     )
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 2.5])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_leaves_the_terminal_as_it_was(running: RunFolder, number: int) -> None:
+def test_signal_leaves_the_terminal_as_it_was(
+    running: RunFolder, number: int, pause_s: float
+) -> None:
     terminal = Terminal(str(running.path))
     terminal.read_until("traintime runs set")
+    time.sleep(pause_s)  # a terminal that is held takes no more than a screen or two
     terminal.process.send_signal(number)
     assert terminal.end() == 0
     assert terminal.is_restored()
