@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from traintime.clock.curve_prediction import Array, CurvePrediction, Scale
+from traintime.clock.curve_prediction import Array, CurvePrediction
 from traintime.clock.learning_curve import WIDENED_AT, Constants, CurveForecaster, read
 from traintime.forecast.intervals import conformal_quantile
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from recorded_curves import RecordedRun, recorded_runs
+from targets import Goal, closeness, goals_of, lateness, scale_of
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src" / "traintime" / "clock" / "curve_shapes.json"
@@ -40,7 +41,6 @@ SMOOTHING = 0.015
 LATEST_START = 0.1
 """A curve whose first evaluation is later tells no shape."""
 SHARES = WIDENED_AT
-LEVELS = (0.60, 0.75, 0.90)
 LEAST_SEEN = 2
 MOST_AHEAD, AHEAD_PER_SEEN = 400, 30
 CANDIDATES: Mapping[str, Sequence[Any]] = {
@@ -49,7 +49,7 @@ CANDIDATES: Mapping[str, Sequence[Any]] = {
     "misfits": ((0.1, 0.3, 0.9), (0.03, 0.1, 0.3)),
     "drifts": ((0.003, 0.03), (0.01, 0.1)),
     "rate_sigma": (0.1, 0.2),
-    "classical": (1.0, 3.0),
+    "classical": (1.0, 3.0, 6.0, 12.0),
     "trust": (0.5, 0.25),
 }
 """The first of each is where the search begins."""
@@ -103,26 +103,6 @@ def stored(runs: Iterable[RecordedRun], constants: Constants) -> dict[str, Any]:
     }
 
 
-def scale_of(run: RecordedRun) -> Scale:
-    """Return how a run's metric becomes an error."""
-    return Scale(run.larger_is_better, run.bound)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A target asked of a run, and what happened.
-
-    Args:
-        kind: "official", "level" (reached at a share of the run) or "beyond" (never reached).
-        target: Value of the metric.
-        arrival: Position where the run first reached it; None if it did not.
-    """
-
-    kind: str
-    target: float
-    arrival: float | None
-
-
 @dataclass(frozen=True)
 class Moment:
     """A run, seen after a share of its length.
@@ -141,36 +121,6 @@ class Moment:
     seen: int
     ahead: tuple[float, ...]
     goals: tuple[Goal, ...]
-
-
-def goals_of(run: RecordedRun) -> Iterator[Goal]:
-    """Yield the targets to ask of a run.
-
-    The official one, unless the run's record ends before it and no plan is known: then nobody knows
-    whether it would have come. Where the plan is known, also the best values after 60, 75 and 90 %
-    of the record, and one that it never reaches: better than its best by three times its noise and
-    a tenth of all that it gained after the first tenth of its record, in log error.
-    """
-    if run.target is not None and (run.planned or run.reached is not None):
-        yield Goal("official", run.target, run.reached)
-    if run.planned is None:
-        return
-    scale, at = scale_of(run), np.array(run.positions)
-    y = scale.log_error(run.values)
-    best = np.minimum.accumulate(y)
-    for level in LEVELS:
-        target = run.values[int(y[: np.sum(at <= level * at[-1])].argmin())]
-        yield Goal("level", target, run.first_reaching(target))
-    gained = float(np.interp(0.1 * at[-1], at, y) - best[-1])
-    beyond = best[-1] - 3 * noise_of(y) - 0.1 * max(gained, 0.0)
-    yield Goal("beyond", float(scale.value(beyond)), None)
-
-
-def noise_of(y: Array) -> float:
-    """Return the noise of a validation, from how the later half bends between neighbours."""
-    late = y[len(y) // 2 - 1 :]
-    bends = late[1:-1] - (late[:-2] + late[2:]) / 2
-    return float(1.4826 * np.median(np.abs(bends)) / math.sqrt(1.5))
 
 
 def moments(run: RecordedRun, shares: Sequence[float] = SHARES) -> Iterator[Moment]:
@@ -239,7 +189,8 @@ def forecaster_of(runs: Iterable[RecordedRun], constants: Constants) -> CurveFor
 def fit(runs: Sequence[RecordedRun]) -> Constants:
     """Return the constants that do best when each source is extrapolated without its own curves."""
     sources = sorted({run.source for run in runs})
-    chosen = Constants(lateness=lateness(runs))
+    late = lateness(runs)
+    chosen = Constants(lateness=late, closeness=closeness(runs, late))
     least = _loss(runs, sources, chosen)
     for name, values in CANDIDATES.items():
         for value in values:
@@ -247,17 +198,6 @@ def fit(runs: Sequence[RecordedRun]) -> Constants:
             if tried != chosen and (loss := _loss(runs, sources, tried)) < least:
                 chosen, least = tried, loss
     return replace(chosen, widening=widenings(runs, sources, chosen))
-
-
-def lateness(runs: Iterable[RecordedRun]) -> float:
-    """Return the likeliest power of the density of the shares of the plan at official arrivals.
-
-    Of (1 + p)·u^p on 0 to 1, whose likelihood is largest at 1 + p = -1 / mean(log u).
-    """
-    shares = [run.reached / run.planned for run in runs if run.planned and run.reached]
-    if not shares:
-        return 0.0
-    return round(max(0.0, -1 / fmean(math.log(min(share, 0.999)) for share in shares) - 1), 2)
 
 
 def _loss(runs: Sequence[RecordedRun], sources: Sequence[str], constants: Constants) -> float:

@@ -46,6 +46,7 @@ class RecordedRun:
         rates: Learning rate over its peak, evenly sampled over the plan; None if not known.
         target: Official target, where there is one.
         hours: Since the start at each evaluation, where recorded.
+        data: Data set, where several tasks of the source have the same one.
     """
 
     source: str
@@ -59,6 +60,7 @@ class RecordedRun:
     rates: tuple[float, ...] | None = None
     target: float | None = None
     hours: tuple[float, ...] | None = None
+    data: str = ""
 
     @property
     def reached(self) -> float | None:
@@ -111,6 +113,7 @@ def _recorded_here(row: dict[str, Any]) -> RecordedRun:
         planned=float(recipe.epochs),
         rates=tuple(rate / recipe.lr for rate in rates),
         hours=tuple(second / 3600 for second in seconds),
+        data=recipe.data,
     )
 
 

@@ -8,11 +8,18 @@ from traintime.clock import learning_curve
 from traintime.clock.curve_prediction import (
     ACCURACY,
     LOSS,
+    Aims,
     CurvePrediction,
     Expected,
     Scale,
 )
-from traintime.clock.curve_shapes import Shapes, over_fall
+from traintime.clock.curve_shapes import (
+    UNKNOWN_EXCESSES,
+    Shapes,
+    annealing,
+    classical_shapes,
+    over_fall,
+)
 from traintime.clock.learning_curve import Constants, forecaster
 
 EPOCHS = range(1, 101)
@@ -261,6 +268,63 @@ def test_the_spread_of_what_is_expected_is_its_own_before_the_run():
 
 def test_a_wild_curve_promises_no_accuracy_below_zero():
     log_errors = np.array([[3.0], [0.1], [-1.0]])
-    wild = CurvePrediction(np.array([9.0]), log_errors, math.inf, ACCURACY, np.ones(1))
+    wild = CurvePrediction(np.array([9.0]), log_errors, math.inf, ACCURACY)
     assert wild.final().low == 0.0
     assert wild.final().high < 1.0
+
+
+def learned_by_heart(epoch):
+    return 0.2 + 0.8 * math.exp(-epoch / 6) + 0.002 * NOISE[epoch - 1]
+
+
+def test_a_curve_that_is_flat_at_a_falling_rate_is_taken_to_stay_nearly_so():
+    prediction = predict([learned_by_heart(e) for e in EPOCHS[:50]], rate=lambda u: 1 - u)
+    assert 0.17 < prediction.final().median < 0.21
+
+
+def test_a_fall_is_expected_where_the_runs_own_rate_falls():
+    values = [power_law(e, 0.05) for e in EPOCHS[:40]]
+    early, late = (
+        predict(values, rate=lambda u, at=at: 1.0 if u < at else 0.1).band()[1][20]
+        for at in (0.45, 0.8)
+    )  # of epoch 61
+    assert early < 0.9 * late
+
+
+def test_the_excess_of_a_rate_is_none_at_its_end_and_all_at_its_peak():
+    progress, rate = np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.5, 0.0])
+    shapes = classical_shapes(progress, rate)
+    assert shapes.excesses.min() == 0.0
+    assert np.allclose(shapes.excesses[-1], np.log1p(6.4 * rate))
+    assert shapes.weights.sum() == pytest.approx(1.0)
+
+
+def test_a_warm_up_takes_no_noise_away():
+    assert annealing(np.array([0.1, 0.6, 1.0, 0.5, 0.0])).tolist() == [1.0, 1.0, 1.0, 0.5, 0.0]
+
+
+def test_every_usual_schedule_is_tried_where_none_is_known():
+    progress = np.linspace(0.0, 1.0, 41)
+    excesses = np.unique(classical_shapes(progress, None).excesses, axis=0)
+    assert len(excesses) == 1 + 5 * len(UNKNOWN_EXCESSES)
+
+
+def test_a_target_is_likely_where_a_future_comes_to_late_in_its_plan():
+    aims = Aims(np.array([0.2, 0.8]), gained_from=1.5, closeness=0.1)
+    bests = np.array([[1.0, 0.5]])  # a gain of 1: the target's deviation is 0.1
+    peak = 1 / (0.1 * math.sqrt(2 * math.pi))
+    assert aims.density(0.5, bests)[0] == pytest.approx(0.8 * peak + 0.01, rel=1e-4)
+    assert aims.density(1.0, bests)[0] == pytest.approx(0.2 * peak + 0.01, rel=1e-4)
+    assert aims.density(-9.0, bests)[0] == pytest.approx(0.01)
+
+
+def test_a_target_tells_of_a_future_in_which_it_would_have_been_chosen():
+    bold, timid = [0.9, 0.0, -1.0], [0.95, 0.9, 0.5]  # both reach 0.5: on the way, and at the end
+    paths, at = np.array([bold, timid]), np.array([1.0, 2.0, 3.0])
+    aims = Aims(np.array([0.1, 0.3, 0.6]), gained_from=1.0, closeness=0.05)
+    told = CurvePrediction(at, paths, 1.0, Scale(False), aims)
+    alone = CurvePrediction(at, paths, 1.0, Scale(False))
+    target = math.exp(0.5)
+    assert alone.arrivals(target) == [0.0, 0.5, 0.5]
+    assert told.arrivals(target)[2] > 0.95
+    assert sum(told.arrivals(target)) == pytest.approx(1.0)

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from traintime.clock.curve_hypotheses import Hypotheses
 from traintime.clock.curve_prediction import Array
 
 Indices = NDArray[np.intp]
 
 DRAWS = 500
-
-
-@dataclass(frozen=True)
-class Hypotheses:
-    """Shapes under each length of the plan, and what is believed before the first evaluation.
-
-    Args:
-        plans: (T,) Lengths of the plan.
-        shape: Gives (T, K, F) the s at (F,) positions.
-        fall: (B, K) means of b.
-        fall_sigma: (B, K) deviations of b.
-        level_sigma: (K,) deviations of a around 0.
-        log_weights: (K,) of the shapes.
-        trust: In their likelihoods.
-        noise: Gives (F,) deviations of a validation from the expected curve.
-    """
-
-    plans: Array
-    shape: Callable[[Array], Array]
-    fall: Array
-    fall_sigma: Array
-    level_sigma: Array
-    log_weights: Array
-    trust: float
-    noise: Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -72,32 +47,33 @@ class Posterior:
         return at[0], at[1], at[3], level, self.fall[at] + moved
 
 
-def posterior_of(covariance: Array, shape: Array, y: Array, hypotheses: Hypotheses) -> Posterior:
-    """Return the posterior of y = a + b·s + errors.
+def posterior_of(covariance: Array, at: Array, y: Array, hypotheses: Hypotheses) -> Posterior:
+    """Return the posterior of y = a + b·s + e + errors.
 
     Bayesian linear regression with a known covariance (Rasmussen and Williams 2006, "Gaussian
     Processes for Machine Learning", section 2.7), its two normal equations written out.
 
     Args:
         covariance: (T, J, n, n) of the errors.
-        shape: (T, K, n) s at the evaluations.
+        at: (n,) Positions of the evaluations.
         y: (n,) Log errors.
         hypotheses: The prior.
     """
-    plans, _, count, _ = covariance.shape
     root = np.linalg.cholesky(covariance)
-    columns = np.concatenate([np.swapaxes(shape, 1, 2), np.ones((plans, count, 1))], axis=2)
-    columns = np.concatenate([columns, np.tile(y[:, None], (plans, 1, 1))], axis=2)
-    white = np.linalg.inv(root) @ columns[:, None]  # (T, J, n, K + 2)
-    s, one, z = white[..., :-2], white[..., -2:-1], white[..., -1:]
+    shape = np.swapaxes(hypotheses.shape(at), 1, 2)  # (T, n, K)
+    left_over = y[:, None] - np.swapaxes(hypotheses.excess(at), 1, 2)
+    columns = np.concatenate([shape, left_over, np.ones_like(shape[:, :, :1])], axis=2)
+    white = np.linalg.inv(root) @ columns[:, None]  # (T, J, n, 2 K + 1)
+    count = shape.shape[2]
+    s, z, one = white[..., :count], white[..., count:-1], white[..., -1:]
 
     def product(left: Array, right: Array) -> Array:
-        return np.sum(left * right, axis=2)[:, :, None]  # (T, J, 1, K or 1)
+        return np.einsum("tjnk,tjnk->tjk", left, right)[:, :, None]  # (T, J, 1, K)
 
+    across = np.swapaxes(one, 2, 3)  # (T, J, 1, n)
     level_prior, fall_prior = hypotheses.level_sigma**-2, hypotheses.fall_sigma**-2
-    aa, ab = product(one, one) + level_prior, product(one, s)
-    bb = product(s, s) + fall_prior
-    a, b = product(one, z), product(s, z) + fall_prior * hypotheses.fall
+    aa, ab, a = across @ one + level_prior, across @ s, across @ z
+    bb, b = product(s, s) + fall_prior, product(s, z) + fall_prior * hypotheses.fall
     left = bb - ab**2 / aa  # precision of b, whatever a is
     fall = (b - ab * a / aa) / left
     fit = a**2 / aa + left * fall**2 - fall_prior * hypotheses.fall**2 - product(z, z)

@@ -18,6 +18,10 @@ LEAST_WEIGHT = 1e-12
 """Keeps what adds up to nothing from being divided by."""
 LEAST_ERROR = 1e-6
 """An error of zero has no logarithm."""
+LEAST_GAIN = 0.02
+"""Of a future, in log error: one that gains less is as near to a target as if it gained this."""
+STRAY = 0.01
+"""Density of targets, over what a future gains, that are chosen without regard to it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,33 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Aims:
+    """Which targets people choose: what such a run reaches late in its plan, give or take.
+
+    Args:
+        shares: (F,) Probability that a target is meant to be reached at each evaluation ahead.
+        gained_from: Log error that a run's gain is counted from.
+        closeness: Deviation of a target from what is reached when it is meant to be, over the gain.
+    """
+
+    shares: Array
+    gained_from: float
+    closeness: float
+
+    def density(self, goal: float, bests: Array) -> Array:
+        """Return how likely a target (its log error) is in each of some futures.
+
+        Args:
+            goal: Log error of the target.
+            bests: (N, F) Least log error of each future up to each evaluation.
+        """
+        gain = np.maximum(self.gained_from - bests[:, -1:], LEAST_GAIN)
+        apart = (goal - bests) / (self.closeness * gain)
+        normal = np.exp(-(apart**2) / 2) / (self.closeness * math.sqrt(2 * math.pi))
+        return (normal @ self.shares + STRAY) / gain[:, 0]
+
+
+@dataclass(frozen=True)
 class CurvePrediction:
     """Futures of one run, each as likely as the others.
 
@@ -89,29 +120,34 @@ class CurvePrediction:
         log_errors: (N, F) of N futures, with the noise of validations.
         best: The least log error seen so far; infinite if nothing was.
         scale: Of the metric.
-        aims: (F,) How likely a target is chosen that is reached there, in any unit.
+        aims: Which targets are chosen; None if the plan is not known.
     """
 
     positions: Array
     log_errors: Array
     best: float
     scale: Scale
-    aims: Array
+    aims: Aims | None = None
 
     def arrivals(self, target: float) -> list[float]:
         """Return the probability of each evaluation ahead to be the first to reach a target.
 
         What is missing to 1 is the probability of not getting there; a target that was reached
         already has no arrival ahead. That a target was chosen at all tells when it is reached, if
-        it is: people choose what takes most of the plan.
+        it is: futures in which people would have chosen it count for more (Bayes' rule). The
+        probability of getting there is the curve's alone, as nobody knows how bold a choice was.
         """
-        goal = self._goal(target)
+        goal, count = self._goal(target), len(self.positions)
         if self.best <= goal:
-            return [0.0] * len(self.positions)
+            return [0.0] * count
         reached = self.log_errors <= goal
-        first = np.where(reached.any(axis=1), reached.argmax(axis=1), len(self.positions))
-        counts = np.bincount(first, minlength=len(self.positions) + 1)[:-1]
-        chance, aimed = counts.sum() / len(reached), counts * self.aims
+        first = np.where(reached.any(axis=1), reached.argmax(axis=1), count)
+        weights = np.ones(len(first))
+        if self.aims:
+            bests = np.minimum(np.minimum.accumulate(self.log_errors, axis=1), self.best)
+            weights = self.aims.density(goal, bests)
+        aimed = np.bincount(first, weights, minlength=count + 1)[:-1]
+        chance = float(np.mean(first < count))
         return (chance * aimed / max(aimed.sum(), LEAST_WEIGHT)).tolist()
 
     def arrival(self, target: float, quantile: float = 0.5) -> float:

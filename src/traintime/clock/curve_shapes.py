@@ -10,8 +10,13 @@ from traintime.clock.curve_prediction import Array
 
 FALL_FROM, LEAST_FALL = 0.1, 0.01
 """A shape's fall is measured from this share of the plan on; it is taken as this much at least."""
-ANNEALING_GAINS = (0.5, 2.0)
-"""What annealing adds to a classical shape, in units of what the shape falls by itself."""
+CLASSICAL_FALL_FROM = 0.03
+"""The same for classical shapes, of which some have fallen all that they will by a tenth."""
+EXCESSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""What noise of the updates adds to the error at the peak of the learning rate, over what is left
+at a rate of 0: from none, as where too little data is learned by heart, to most of the error."""
+UNKNOWN_EXCESSES = (0.8, 6.4)
+"""The same under each schedule that is tried where none is known."""
 
 
 @dataclass(frozen=True)
@@ -33,42 +38,90 @@ class Shapes:
 
     def at(self, progress: Array) -> Array:
         """Return (T, K, F) log errors at (T, F) shares of a plan, held beyond its ends."""
-        right = np.clip(np.searchsorted(self.progress, progress), 1, len(self.progress) - 1)
-        before, after = self.progress[right - 1], self.progress[right]
-        share = np.clip((progress - before) / (after - before), 0.0, 1.0)
-        values = self.curves[:, right - 1] * (1 - share) + self.curves[:, right] * share
-        return np.moveaxis(values, 0, 1)
+        return read_at(self.progress, self.curves, progress)
 
 
-def annealed(rates: Array) -> Array:
-    """Return how far rates (..., G) have come down from their peak; a warm-up is not annealing."""
-    return np.maximum.accumulate(rates, axis=-1) - rates
+@dataclass(frozen=True)
+class ClassicalShapes:
+    """Textbook curves, and what the noise of the updates adds to them.
+
+    The variance that stochastic gradient descent keeps around a minimum grows with the learning
+    rate (Mandt, Hoffman and Blei 2017, "Stochastic Gradient Descent as Approximate Bayesian
+    Inference"), so the error is what it would be at a rate of 0, times 1 + excess · rate.
+
+    Args:
+        curves: (C, G) Log errors at a rate of 0, over their fall.
+        excesses: (C, G) Logarithms of 1 + excess · rate.
+        weights: (C,) Prior probabilities; they sum to 1.
+    """
+
+    curves: Array
+    excesses: Array
+    weights: Array
 
 
-def classical_shapes(progress: Array) -> tuple[Array, Array]:
-    """Return (K, G) log errors and rates of the classical curves under the usual schedules.
+def read_at(grid: Array, values: Array, progress: Array) -> Array:
+    """Return (T, K, F) of (K, G) values over a grid at (T, F) shares of a plan."""
+    right = np.clip(np.searchsorted(grid, progress), 1, len(grid) - 1)
+    before, after = grid[right - 1], grid[right]
+    share = np.clip((progress - before) / (after - before), 0.0, 1.0)
+    return np.moveaxis(values[:, right - 1] * (1 - share) + values[:, right] * share, 0, 1)
+
+
+def classical_shapes(progress: Array, rate: Array | None) -> ClassicalShapes:
+    """Return the classical curves under a learning rate, or under each of the usual schedules.
 
     The power law, Morgan-Mercer-Flodin and Janoschek, which Domhan et al. 2015 call pow3, mmf4 and
-    janoschek, are taken at a constant rate; what each schedule's annealing takes off comes to that.
+    janoschek.
+
+    Args:
+        progress: (G,) Shares of the plan.
+        rate: (G,) Over its peak; None if it is not known.
     """
-    u = progress
-    steady = [-np.log(u + 0.001) / 2]
+    steady = _steady(progress)
+    if rate is None:
+        schedules = [
+            (schedule, excess)
+            for schedule in _usual_schedules(progress)
+            for excess in UNKNOWN_EXCESSES
+        ]
+        # At a constant rate an excess is part of the level: tried as often as each of the others.
+        pairs = [(np.ones_like(progress), 0.0)] * len(UNKNOWN_EXCESSES) + schedules
+    else:
+        pairs = [(rate, excess) for excess in EXCESSES]
+    excesses = np.array([np.log1p(excess * annealing(rate)) for rate, excess in pairs])
+    count = len(pairs) * len(steady)
+    return ClassicalShapes(
+        np.tile(steady, (len(pairs), 1)),
+        np.repeat(excesses, len(steady), axis=0),
+        np.full(count, 1 / count),
+    )
+
+
+def annealing(rate: Array) -> Array:
+    """Return a rate (G,) as if it had begun at its peak: a warm-up takes no noise away."""
+    peak = int(rate.argmax())
+    return np.where(np.arange(len(rate)) < peak, rate[peak], rate)
+
+
+def _steady(u: Array) -> Array:
+    curves = [-np.log(u + 0.001) / 2]
     for half in (0.03, 0.1, 0.3):
-        steady += [-(u**1.5) / (u**1.5 + half**1.5), np.expm1(-u / half)]
-    pairs = [(curve, np.ones_like(u)) for curve in steady]
-    for rate in (
+        curves += [-(u**1.5) / (u**1.5 + half**1.5), np.expm1(-u / half)]
+    return over_fall(u, np.array(curves), CLASSICAL_FALL_FROM)
+
+
+def _usual_schedules(u: Array) -> list[Array]:
+    return [
         1 - u,
         (1 + np.cos(np.pi * u)) / 2,
         np.minimum(1.0, (1 - u) / 0.4),
         0.1 ** (1.0 * (u > 1 / 2) + (u > 3 / 4)),
         0.1 ** (1.0 * (u > 1 / 3) + (u > 2 / 3) + (u > 8 / 9)),
-    ):
-        pairs += [(c - g * annealed(rate), rate) for c in steady for g in ANNEALING_GAINS]
-    curves, rates = zip(*pairs, strict=True)
-    return np.array(curves), np.array(rates)
+    ]
 
 
-def over_fall(progress: Array, curves: Array) -> Array:
-    """Return curves over their fall from a tenth of the plan to its end."""
-    late = curves[:, progress >= FALL_FROM]
+def over_fall(progress: Array, curves: Array, since: float = FALL_FROM) -> Array:
+    """Return curves over their fall from a share of the plan to its end."""
+    late = curves[:, progress >= since]
     return curves / np.maximum(late.max(axis=1) - late.min(axis=1), LEAST_FALL)[:, None]

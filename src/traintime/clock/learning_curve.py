@@ -3,21 +3,21 @@
 The logarithm of the error, y, is told by what curves of other runs did over the same share u of
 their plan. Each hypothesis is one such shape s(u), moved and scaled, plus what it does not explain:
 
-    y(u) = a + b·s(u) + m·misfit + d·drift + noise
+    y(u) = a + b·s(u) + e(u) + m·misfit + d·drift + noise
 
-The misfit is a share m of how far the run fell itself; the drift a Brownian motion over log(u); the
-noise that of a validation. Shapes of runs whose learning rate went another way weigh less. Shapes,
-the sizes of b, misfit, drift and noise and, where the plan is not known, its length are all
-hypotheses. Each is fitted in closed form (Bayesian linear regression) and weighs by how likely the
-evaluations so far were under it. Futures drawn from the mixture say the rest: the share of them
-that first reaches a target at an evaluation is the probability of that arrival, and the share that
-never does is the chance of failure.
+The excess e is what the noise of the updates adds at the learning rate of the moment; shapes of
+recorded runs hold their own. The misfit is a share m of how far the run fell itself; the drift a
+Brownian motion over log(u); the noise that of a validation. Shapes of runs whose learning rate went
+another way weigh less. Shapes, the sizes of b, excess, misfit, drift and noise and, where the plan
+is not known, its length are all hypotheses. Each is fitted in closed form (Bayesian linear
+regression) and weighs by how likely the evaluations so far were under it. Futures drawn from the
+mixture say the rest: the share of them that reaches a target is its chance, and when they do, with
+what people aim at (`Aims`), the time it takes.
 
-Beside measured shapes stand classical ones under the usual schedules: the power law, Morgan-Mercer-
-Flodin and Janoschek (Domhan, Springenberg and Hutter 2015, "Speeding up Automatic Hyperparameter
-Optimization of Deep Neural Networks by Extrapolation of Learning Curves", who first weighed such
-families by their posterior), to which annealing adds a fall of its own (Tissue, Wang and Wang 2024,
-"Scaling Law with Learning Rate Annealing"). `calibration/curve_fit.py` makes `curve_shapes.json`.
+Beside measured shapes stand classical ones under the run's own learning rate: the power law,
+Morgan-Mercer-Flodin and Janoschek (Domhan, Springenberg and Hutter 2015, "Speeding up Automatic
+Hyperparameter Optimization of Deep Neural Networks by Extrapolation of Learning Curves", who first
+weighed such families by their posterior). `calibration/curve_fit.py` makes `curve_shapes.json`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -33,11 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from traintime.clock.curve_posterior import DRAWS, Hypotheses, posterior_of
-from traintime.clock.curve_prediction import Array, CurvePrediction, Expected, Scale
-from traintime.clock.curve_shapes import Shapes, classical_shapes, over_fall
-
-Rate = Callable[[float], float] | Sequence[float]
+from traintime.clock.curve_hypotheses import Hypotheses, Rate, likeness, sampled, with_expected
+from traintime.clock.curve_posterior import DRAWS, posterior_of
+from traintime.clock.curve_prediction import Aims, Array, CurvePrediction, Expected, Scale
+from traintime.clock.curve_shapes import FALL_FROM, Shapes, classical_shapes, over_fall, read_at
 
 MOST_SEEN = 24
 """Evaluations that are told apart; more are averaged in bins, so that an update stays short."""
@@ -53,12 +52,6 @@ PLANS = np.geomspace(1.05, 30.0, 6)
 """Lengths of an unknown plan that are tried, in units of what has been run."""
 WIDENED_AT, UNKNOWN_SHARE = (0.05, 0.10, 0.25, 0.50), 0.25
 """Shares of the plan where intervals are calibrated; and what is taken where no plan is known."""
-UNKNOWN_MISMATCH = 0.3
-"""Root-mean-square difference taken for two learning rates of which one is unknown."""
-EXPECTED_WEIGHT = 0.9
-"""Trust in earlier runs of the same recipe before any evaluation; taken, not fitted."""
-EXPECTED_SHARE, EXPECTED_SIGMA = 0.7, 0.02
-"""Of a recipe's spread from run to run, in variance, what stays with the run; and of its b."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,8 @@ class Constants:
         trust: Power that the likelihood of a shape is taken to. How well a shape fits the past says
             less of the future than independent evaluations would; 1 is Bayes' rule.
         lateness: Power of the share of the plan that official targets are reached by.
+        closeness: Deviation of official targets from what runs reached when they are meant to be,
+            over what was gained from a tenth of the plan on.
         widening: Factors on the futures' spread at the shares `WIDENED_AT` of the plan, from the
             misses on sources left out.
     """
@@ -88,6 +83,7 @@ class Constants:
     classical: float = 1.0
     trust: float = 0.5
     lateness: float = 0.0
+    closeness: float = 0.05
     widening: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
 
 
@@ -142,8 +138,14 @@ class CurveForecaster:
         share = float(at[-1] / planned) if planned and len(at) else UNKNOWN_SHARE
         middle = np.median(paths, axis=0)
         paths = middle + np.interp(share, WIDENED_AT, self.constants.widening) * (paths - middle)
-        aims = (to / planned) ** self.constants.lateness if planned else np.ones_like(to)
+        aims = self._aims(at, y, to, planned) if planned and len(y) else None
         return CurvePrediction(to, paths, float(y.min()) if len(y) else math.inf, scale, aims)
+
+    def _aims(self, at: Array, y: Array, to: Array, planned: float) -> Aims:
+        u = np.concatenate([at[-1:], to]) / planned
+        shares = u[1:] ** self.constants.lateness * np.diff(u) * (1 + self.constants.lateness)
+        gained_from = float(np.interp(FALL_FROM * planned, at, y))
+        return Aims(shares, gained_from, self.constants.closeness)
 
     def _hypotheses(
         self,
@@ -154,40 +156,28 @@ class CurveForecaster:
     ) -> Hypotheses:
         plans = np.array([planned]) if planned else PLANS * (done or 1.0)
         shapes, constants = self.shapes, self.constants
-        ours = np.full(len(shapes.progress), np.nan)
-        if rate is not None and planned:
-            ours = _sampled(rate, shapes.progress)
-        mismatch = np.mean((shapes.rates - ours) ** 2, axis=1)
-        mismatch = np.where(np.isnan(mismatch), UNKNOWN_MISMATCH**2, mismatch)
-        log_weights = np.log(shapes.weights) - mismatch / (2 * constants.rate_sigma**2)
-        log_weights -= np.logaddexp.reduce(log_weights)
-        fall = np.array(constants.falls)[:, None] * np.ones(len(shapes.curves))
-        fall_sigma = constants.fall_sigma * fall
-        level_sigma = np.full(len(shapes.curves), LEVEL_SIGMA)
-        if expected:
-            one = np.ones((len(fall), 1))
-            fall, fall_sigma = np.hstack([fall, one]), np.hstack([fall_sigma, one * EXPECTED_SIGMA])
-            spread = float(np.mean(expected.sigmas)) * math.sqrt(EXPECTED_SHARE)
-            level_sigma = np.append(level_sigma, spread)
-            log_weights += math.log(1 - EXPECTED_WEIGHT)
-            log_weights = np.append(log_weights, math.log(EXPECTED_WEIGHT))
-
-        def shape(positions: Array) -> Array:
-            values = shapes.at(positions / plans[:, None])
-            if expected:
-                known = np.interp(positions, expected.positions, expected.log_errors)
-                values = np.concatenate([values, np.tile(known, (len(plans), 1, 1))], axis=1)
-            return values
-
-        def noise(positions: Array) -> Array:
-            if not expected:
-                return np.zeros(len(positions))
-            sigmas = np.interp(positions, expected.positions, expected.sigmas)
-            return sigmas * math.sqrt(1 - EXPECTED_SHARE)
-
-        return Hypotheses(
-            plans, shape, fall, fall_sigma, level_sigma, log_weights, constants.trust, noise
+        ours = sampled(rate, shapes.progress) if rate is not None and planned else None
+        classical = classical_shapes(shapes.progress, ours)
+        curves = np.concatenate([shapes.curves, classical.curves])
+        excesses = np.concatenate([np.zeros_like(shapes.curves), classical.excesses])
+        weights = np.append(
+            shapes.weights * likeness(shapes.rates, ours, constants.rate_sigma),
+            constants.classical * classical.weights,
         )
+        fall = np.array(constants.falls)[:, None] * np.ones(len(curves))
+        hypotheses = Hypotheses(
+            plans,
+            lambda positions: read_at(shapes.progress, curves, positions / plans[:, None]),
+            lambda positions: read_at(shapes.progress, excesses, positions / plans[:, None]),
+            fall,
+            constants.fall_sigma * fall,
+            np.full(len(curves), LEVEL_SIGMA),
+            np.log(weights / weights.sum()),
+            np.ones(len(curves)),
+            constants.trust,
+            lambda positions: np.zeros(len(positions)),
+        )
+        return with_expected(hypotheses, expected) if expected else hypotheses
 
     def _futures(
         self, hypotheses: Hypotheses, at: Array, y: Array, counts: Array, to: Array
@@ -204,18 +194,19 @@ class CurveForecaster:
             + _square(drift) * _brownian(back)[:, None]
             + _square(noise) * np.diag(1 / counts)
         )
-        posterior = posterior_of(covariance, hypotheses.shape(at), y, hypotheses)
+        posterior = posterior_of(covariance, at, y, hypotheses)
 
         random = np.random.default_rng(0)  # the same evaluations say the same again
         plan, size, which, level, fall = posterior.drawn(random)
         shape = hypotheses.shape(np.append(now, to))[plan, which]
-        start = level + fall * shape[:, 0]
-        recorded = which < len(self.shapes.curves)  # what is expected brings its own spread
-        gain = fall * np.exp(recorded * misfit[size] * random.standard_normal(DRAWS))
-        path = start[:, None] + gain[:, None] * (shape[:, 1:] - shape[:, :1])
+        excess = hypotheses.excess(np.append(now, to))[plan, which]
+        known = fall[:, None] * shape + excess
+        strays = hypotheses.strays[which]
+        gain = np.exp(strays * misfit[size] * random.standard_normal(DRAWS))
+        path = level[:, None] + known[:, :1] + gain[:, None] * (known[:, 1:] - known[:, :1])
         moves = random.standard_normal(path.shape) * np.sqrt(np.diff(clock, axis=1))[plan]
-        path += (recorded * drift[size])[:, None] * np.cumsum(moves, axis=1)
-        noises = np.where(recorded[:, None], noise[size, None], hypotheses.noise(to))
+        path += (strays * drift[size])[:, None] * np.cumsum(moves, axis=1)
+        noises = np.where(strays[:, None] > 0, noise[size, None], hypotheses.noise(to))
         return path + noises * random.standard_normal(path.shape)
 
 
@@ -257,15 +248,6 @@ def _check(at: Array, seen: Array, to: Array, planned: float | None) -> None:
         raise ValueError("With no evaluation so far, `planned` has to say how long the run is.")
 
 
-def _sampled(rate: Rate, progress: Array) -> Array:
-    """Return a learning rate over its peak at shares of the plan."""
-    if callable(rate):
-        values = np.array([rate(float(u)) for u in progress])
-    else:
-        values = np.interp(progress, np.linspace(0.0, 1.0, len(rate)), rate)
-    return values / values.max()
-
-
 def _binned(at: Array, y: Array) -> tuple[Array, Array, Array]:
     """Return positions, log errors and counts of at most `MOST_SEEN` groups of evaluations."""
     groups = np.array_split(np.arange(len(at)), min(len(at), MOST_SEEN)) if len(at) else []
@@ -298,10 +280,7 @@ def read(stored: dict[str, Any]) -> CurveForecaster:
     constants = Constants(**fitted)
     progress, recorded = np.array(stored["progress"]), stored["curves"]
     unknown = [math.nan] * len(progress)
-    classical, schedules = classical_shapes(progress)
-    curves = np.vstack([[curve["log_errors"] for curve in recorded], classical])
-    rates = np.vstack([[curve["rates"] or unknown for curve in recorded], schedules])
-    weights = _equal_weights(recorded)
-    weights += [constants.classical / len(classical)] * len(classical)
-    shapes = Shapes(progress, over_fall(progress, curves), rates, np.array(weights))
-    return CurveForecaster(shapes, constants)
+    curves = np.array([curve["log_errors"] for curve in recorded])
+    rates = np.array([curve["rates"] or unknown for curve in recorded])
+    weights = np.array(_equal_weights(recorded))
+    return CurveForecaster(Shapes(progress, over_fall(progress, curves), rates, weights), constants)
