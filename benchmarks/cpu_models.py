@@ -6,8 +6,9 @@
 
 Each model is trained in fp32 and under bf16 autocast at two batch sizes, every case in a process of
 its own: forked after the imports, so that its memory is its own. A step is forward, loss, backward,
-optimizer and zero_grad on one batch that lies ready. The first ten steps are kept apart; then steps
-are timed one by one; then three epochs of equally many steps are timed as wholes.
+optimizer and zero_grad on one batch that lies ready. What the processor sustains is measured right
+before, as `traintime machine` does: shared ones change within minutes. The first ten steps are kept
+apart; then steps are timed one by one; then three epochs of equally many steps are timed as wholes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import statistics
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,11 +39,15 @@ import torch._dynamo
 from rich.console import Console
 
 import measured_on
+from traintime.forecast.processor_probes import measure_processor
 from traintime.hardware.allocator import keep_freed_memory
+from traintime.hardware.processor import ProcessorRates, typical
 from unseen_models import MODELS, Named, make_optimizer
 
 FIRST_STEPS = 10
 EPOCHS = 3
+LOOKS = 3
+"""At the processor's rates before a case."""
 LEAST_STEPS = 20
 LONGEST_S = 2.0
 POLL_S = 0.005
@@ -88,6 +94,7 @@ class Measured:
         peak_memory_bytes: Anonymous memory (RSS without mapped files) above what there was after
             the imports: the highest of polls every 5 ms in the first steps, and of one at the end.
         peak_rss_bytes: ru_maxrss above RSS after the imports: with the pages of libraries in use.
+        processor: What the processor sustained right before.
         cores_used_by_others: Cores that other processes kept busy meanwhile, on average.
         measured_at: When.
     """
@@ -110,6 +117,7 @@ class Measured:
     epoch_spread: float
     peak_memory_bytes: int
     peak_rss_bytes: int
+    processor: ProcessorRates
     cores_used_by_others: float
     measured_at: str
 
@@ -159,7 +167,8 @@ def _kept(path: Path, facts: dict[str, Any]) -> dict[tuple[str, str, int], Measu
     before = json.loads(path.read_text(encoding="utf-8"))
     if any(facts[name] != before["measured_on"][name] for name in ("cpu_model", "packages")):
         return {}
-    rows = [Measured(**row) for row in before["cases"]]
+    rates = [ProcessorRates(**row.pop("processor")) for row in before["cases"]]
+    rows = [Measured(**row, processor=of) for row, of in zip(before["cases"], rates, strict=True)]
     return {row.key: row for row in rows}
 
 
@@ -174,6 +183,8 @@ def measure(case: Case, budget_s: float) -> Measured:
         RuntimeError: The process gave no result.
     """
     context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        processor = pool.submit(_processor_now).result()
     ours, theirs = context.Pipe()
     others = _others_s()
     began_s = perf_counter()
@@ -203,10 +214,16 @@ def measure(case: Case, budget_s: float) -> Measured:
         batch_size=case.batch_size,
         optimizer=case.model.optimizer,
         peak_memory_bytes=max(highest, at_end) - baseline,
+        processor=processor,
         cores_used_by_others=round(busy, 3),
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **told,
     )
+
+
+def _processor_now() -> ProcessorRates:
+    """Look at the processor's rates, in a process that goes on to train nothing."""
+    return typical([measure_processor() for _ in range(LOOKS)])
 
 
 def _highest_until_warm(connection: Connection, process: psutil.Process) -> int:

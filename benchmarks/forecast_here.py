@@ -4,8 +4,8 @@
     python benchmarks/forecast_here.py        # what would have been forecast
     python benchmarks/forecast_here.py --only memory    # times as they were
 
-Nothing was fitted to these models. Each is captured without computing and forecast from what
-`traintime machine` measured here; then again as if ten steps had been seen. Memory is forecast
+Nothing was fitted to these models. Each is captured without computing and forecast from what the
+processor sustained right before; then again as if ten steps had been seen. Memory is forecast
 from the capture alone. Writes results/forecast_here.json.
 """
 
@@ -22,14 +22,16 @@ from statistics import NormalDist, median
 from typing import Any
 
 import measured_on
-from traintime.api.machine import machine
 from traintime.forecast.asked_job import sample_bytes
 from traintime.forecast.device_memory import CPU_HELD_SHARE, MemoryUse, context_bytes
-from traintime.forecast.device_parameters import Parameters, cpu_parameters
-from traintime.forecast.device_step import predict_device_step, rates, sized_kernels
 from traintime.forecast.intervals import conformal_quantile
-from traintime.forecast.own_cpu import spec_of_profile
+from traintime.forecast.own_cpu import spec_of_processor
+from traintime.forecast.processor_parameters import ProcessorParameters, processor_parameters
+from traintime.forecast.processor_step import predict_processor_step, sized_for_processor
 from traintime.hardware.devices import DeviceSpec
+from traintime.hardware.machine import Machine, detect_machine
+from traintime.hardware.processor import ProcessorRates
+from traintime.ledger.paths import cache_folder
 from traintime.workload.capture import capture
 from traintime.workload.kernels import KernelGraph
 from traintime.workload.sample import Sample
@@ -66,11 +68,10 @@ def main() -> None:
     """Forecast every measured case, print the table and write the result."""
     given = _arguments()
     measured = json.loads(given.truth.read_text())
-    spec = spec_of_profile(machine("cpu"))
     if given.only:
-        result = _memory_anew(json.loads(given.out.read_text()), measured["cases"], spec)
+        result = _memory_anew(json.loads(given.out.read_text()), measured["cases"])
     else:
-        result = _all_anew(measured, spec)
+        result = _all_anew(measured)
     measured_on.write(given.out, result)
     for row in result["rows"]:
         found = row["found"]
@@ -80,9 +81,9 @@ def main() -> None:
     print(*result["notes"], sep="\n")
 
 
-def _all_anew(measured: dict[str, Any], spec: DeviceSpec) -> dict[str, Any]:
-    parameters = cpu_parameters()
-    answers = [_answer(case, spec, parameters) for case in measured["cases"]]
+def _all_anew(measured: dict[str, Any]) -> dict[str, Any]:
+    parameters = processor_parameters()
+    answers = [_answer(case, parameters) for case in measured["cases"]]
     return {
         "measured_on": measured["measured_on"],
         "answers": [asdict(answer) for answer in answers],
@@ -92,30 +93,28 @@ def _all_anew(measured: dict[str, Any], spec: DeviceSpec) -> dict[str, Any]:
     }
 
 
-def _memory_anew(
-    before: dict[str, Any], cases: Sequence[dict[str, Any]], spec: DeviceSpec
-) -> dict[str, Any]:
-    """Return a result with its times as they were: they depend on when this machine was measured.
+def _memory_anew(before: dict[str, Any], cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a result with its times as they were.
 
     Raises:
         ValueError: The result is of other cases.
     """
     answers = [
-        Answer(**{**old, **_memory_of(graph_of(case["model"], case["precision"]), case, spec)})
+        Answer(**{**old, **_memory_of(graph_of(case["model"], case["precision"]), case)})
         for old, case in zip(before["answers"], cases, strict=True)
     ]
     *times, _ = before["rows"]
     return before | {"answers": list(map(asdict, answers)), "rows": [*times, _memory(answers)]}
 
 
-def _answer(case: dict[str, Any], spec: DeviceSpec, parameters: Parameters) -> Answer:
+def _answer(case: dict[str, Any], parameters: ProcessorParameters) -> Answer:
     batch, half = case["batch_size"], case["precision"] == "bf16"
-    graph = graph_of(case["model"], case["precision"])
+    graph, spec = graph_of(case["model"], case["precision"]), _spec(case)
     precision = "amp" if half else "fp32"
-    step = predict_device_step(
+    step = predict_processor_step(
         graph,
-        sized_kernels(graph, batch, 1.0, precision, parameters),
-        rates(spec, precision, parameters.shares(spec)),
+        sized_for_processor(graph, batch, 1.0, precision, parameters),
+        spec,
         parameters,
         optimizer=case["optimizer"],
     )
@@ -133,8 +132,18 @@ def _answer(case: dict[str, Any], spec: DeviceSpec, parameters: Parameters) -> A
         forecast_epoch_s=seen * case["epoch_steps"],
         epoch_spread=case["epoch_spread"],
         flops_over_peak_s=flops / (peak or math.inf),
-        **_memory_of(graph, case, spec),
+        **_memory_of(graph, case),
     )
+
+
+def _spec(case: dict[str, Any]) -> DeviceSpec:
+    """Return the processor as it was right before a case."""
+    return spec_of_processor(_machine(), ProcessorRates(**case["processor"]))
+
+
+@cache
+def _machine() -> Machine:
+    return detect_machine(cache_folder())
 
 
 @cache
@@ -144,12 +153,13 @@ def graph_of(model: str, precision: str) -> KernelGraph:
     return capture(subject(BY_NAME[model]), numerics, target="cpu")
 
 
-def _memory_of(graph: KernelGraph, case: dict[str, Any], spec: DeviceSpec) -> dict[str, float]:
+def _memory_of(graph: KernelGraph, case: dict[str, Any]) -> dict[str, float]:
     """Return what an answer says of memory, as it is forecast for a job of the same sizes.
 
     A process's memory is forecast with its imports, and was measured beyond them.
     """
     batch = case["batch_size"]
+    spec = _spec(case)
     samples, _ = BY_NAME[case["model"]].inputs(1)
     use = MemoryUse(
         graph=graph,

@@ -1,6 +1,6 @@
-"""Time training steps of random networks on this machine's CPU.
+"""Time training steps of random networks on this machine's CPU, and the operations in them.
 
-    .venv/bin/python calibration/cpu_steps.py            # writes results/cpu_steps.json
+    .venv/bin/python calibration/cpu_steps.py            # writes results/cpu_steps.json.gz
 
 Networks of four families are drawn with a seed: fully connected, convolutional (over images and
 over time), recurrent and attention, of sizes that a desktop trains. None of them is a network that
@@ -10,18 +10,26 @@ anyone knows by name, so those stay unseen. Each is timed in fp32 and under bf16
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from op_times import time_ops
+from traintime.forecast.processor_probes import measure_processor
+from traintime.hardware.allocator import keep_freed_memory
+from traintime.hardware.processor import ProcessorRates
 from traintime.hardware.timer import time_calls
+from traintime.workload.capture import Subject, capture
+from traintime.workload.kernels import KernelGraph
 
 HERE = Path(__file__).parent
 
@@ -47,7 +55,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Timed:
-    """One timing; the reference, a product and a sum, was timed right before it."""
+    """One timing.
+
+    Args:
+        case: Name of the network or layer.
+        family: What it is made of.
+        batch_size: Samples of a step.
+        precision: "fp32", or "bf16" for autocast.
+        optimizer: Name; none where nothing is updated.
+        step_s: A step, in the median.
+        ops_s: By `op_times.key_of`, seconds in one step.
+        processor: What the processor sustained right before and after.
+    """
 
     case: str
     family: str
@@ -55,9 +74,8 @@ class Timed:
     precision: str
     optimizer: str
     step_s: float
-    low_s: float
-    high_s: float
-    reference_s: float
+    ops_s: dict[str, float]
+    processor: tuple[ProcessorRates, ...]
 
 
 def cases(num: int, seed: int = 1) -> Iterator[Case]:
@@ -240,49 +258,35 @@ def make_step(case: Case, precision: str, optimizer: str) -> Callable[[], None]:
     return step
 
 
-def make_reference() -> Callable[[], float]:
-    """Return what times the machine itself: shared ones are not equally fast all the time."""
-    square, vector = torch.randn(512, 512), torch.zeros(4_000_000)
-
-    def work() -> None:
-        torch.mm(square, square)
-        vector.add_(1.0)
-
-    return lambda: time_calls(work, budget_s=0.03).median_s
-
-
 def main() -> None:
     """Time them all, writing as it goes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--num", type=int, default=240)
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--num", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--budget", type=float, default=0.2, help="seconds for one timing")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu_steps.json")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu_steps.json.gz")
     given = parser.parse_args()
-    from traintime.hardware.allocator import keep_freed_memory
-
     keep_freed_memory()
-    given.out.parent.mkdir(exist_ok=True)
     timed: list[Timed] = []
-    reference = make_reference()
     began = perf_counter()
     for index, case in enumerate(cases(given.num, given.seed)):
         optimizer = "adam" if index % 2 else "sgd"
         for precision in ("fp32", "bf16"):
+            graph = graph_of(case, precision)
             step = make_step(case, precision, optimizer)
-            reference_s = reference()
+            before = measure_processor()
             timing = time_calls(step, budget_s=given.budget, most_calls=200)
+            after = measure_processor()
             timed.append(
                 Timed(
-                    case.name,
-                    case.family,
-                    case.batch_size,
-                    precision,
-                    optimizer,
-                    timing.median_s,
-                    timing.low_s,
-                    timing.high_s,
-                    reference_s,
+                    case=case.name,
+                    family=case.family,
+                    batch_size=case.batch_size,
+                    precision=precision,
+                    optimizer=optimizer,
+                    step_s=timing.median_s,
+                    ops_s=time_ops(step, graph, budget_s=given.budget / 2, most=10),
+                    processor=(before, after),
                 )
             )
         print(
@@ -290,7 +294,40 @@ def main() -> None:
             f"{timed[-2].step_s * 1e3:.2f} {timed[-1].step_s * 1e3:.2f} ms",
             flush=True,
         )
-        given.out.write_text(json.dumps([asdict(one) for one in timed], indent=0))
+    write(given.out, timed)
+
+
+def graph_of(case: Case, precision: str) -> KernelGraph:
+    """Return what a random network launches on a CPU."""
+    module = case.build().train()
+    subject = Subject(case.name, "random", module, lambda b, _: ((case.inputs(b),), {}), ())
+    return capture(subject, "amp" if precision == "bf16" else "fp32", target="cpu")
+
+
+def write(path: Path, timed: Sequence[Timed]) -> None:
+    """Keep timings, four digits of each figure."""
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(_short([asdict(one) for one in timed]), separators=(",", ":"))
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def read(path: Path) -> list[Timed]:
+    """Return timings that `write` kept."""
+    rows = json.loads(gzip.decompress(path.read_bytes()))
+    rates = [tuple(ProcessorRates(**one) for one in row.pop("processor")) for row in rows]
+    return [Timed(**row, processor=of) for row, of in zip(rows, rates, strict=True)]
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case dict():
+            return {key: _short(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_short(item) for item in value]
+        case _:
+            return value
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import importlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -7,6 +8,7 @@ import pytest
 
 from traintime.forecast.device_memory import context_bytes
 from traintime.hardware.devices import DeviceSpec
+from traintime.hardware.processor import ProcessorRates
 
 pytest.importorskip("torch")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -34,12 +36,13 @@ CASE = {
     "batch_size": 512,
     "optimizer": "adam",
     "peak_memory_bytes": 16_000_000,
+    "processor": asdict(ProcessorRates(1e11, 2e11, 5e10, 2e11, 2e-6, 4e-6)),
 }
 
 
 def test_memory_is_what_the_forecast_of_a_job_says_beyond_the_process(forecast_here):
     graph = forecast_here.graph_of("mlp", "fp32")
-    said = forecast_here._memory_of(graph, CASE, CPU)
+    said = forecast_here._memory_of(graph, CASE)
     # 784·128 + 128 + 128·10 + 10 weights with two states and a gradient, and the input
     least = 4 * (4 * 101_770 + 512 * 784)
     assert least < said["tensor_bytes"] < said["forecast_memory_bytes"] < 10 * least
@@ -49,7 +52,7 @@ def test_memory_is_what_the_forecast_of_a_job_says_beyond_the_process(forecast_h
 
 def test_memory_alone_can_be_forecast_anew(forecast_here):
     before = result_of(CASE)
-    after = forecast_here._memory_anew(before, [CASE], CPU)
+    after = forecast_here._memory_anew(before, [CASE])
     assert after["rows"][:2] == before["rows"][:2]
     assert after["notes"] == before["notes"]
     (was,), (now,) = before["answers"], after["answers"]
@@ -57,4 +60,4 @@ def test_memory_alone_can_be_forecast_anew(forecast_here):
     assert changed <= {"memory_bytes", "forecast_memory_bytes", "memory_sigma", "tensor_bytes"}
     assert after["rows"][2]["n"] == 1
     with pytest.raises(ValueError, match="zip"):
-        forecast_here._memory_anew(before, [], CPU)
+        forecast_here._memory_anew(before, [])

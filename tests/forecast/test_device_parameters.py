@@ -34,11 +34,6 @@ def test_a_device_of_ones_own_stands_on_its_data_sheet():
     assert dataclasses.astuple(shares) == (1.0, 1.0, 1.0, 1.0, 1.0, SPECS_ONLY)
 
 
-def test_a_processor_that_was_saved_was_measured():
-    saved = card(key="mine", kind="cpu", confidence="user")
-    assert parameters().shares(saved).evidence == KNOWN_DEVICE
-
-
 def test_the_shipped_parameters_can_be_read_and_make_sense():
     law = fitted_parameters()
     assert law.sources

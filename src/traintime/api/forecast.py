@@ -195,9 +195,8 @@ def _forecast_each(
         listener: Told what was left out.
         skip: Leave out a device that cannot do it as asked, unless none can.
     """
-    from traintime.forecast.asked_job import SizedModel, sized_model
+    from traintime.forecast.asked_job import SizedModel, parameters_for, sized_model
     from traintime.forecast.device_job import forecast_on_device
-    from traintime.forecast.device_parameters import parameters_for
 
     @cache
     def model(of_kind: str) -> SizedModel:

@@ -10,7 +10,8 @@ from traintime.api.machine import usable_device
 from traintime.errors import InputError
 from traintime.forecast.after_steps import after_steps
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.device_parameters import RUNNING, cpu_parameters
+from traintime.forecast.device_parameters import RUNNING
+from traintime.forecast.processor_parameters import processor_parameters
 from traintime.hardware.machine import detect_machine
 from traintime.ledger.paths import cache_folder
 from traintime.recipe.question import is_this_machine
@@ -96,5 +97,5 @@ def after_pilot(
         f"the first ones; without them {format_duration(forecast.step_time_s.median)} "
         f"({forecast.evidence}) would have been said"
     )
-    sigma = cpu_parameters().spread[RUNNING]
+    sigma = processor_parameters().spread[RUNNING]
     return after_steps(forecast, pilot.step_s, pilot.peak_bytes, sigma, note)

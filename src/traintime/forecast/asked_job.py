@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from traintime.errors import InputError
-from traintime.forecast.device_parameters import Parameters
+from traintime.forecast.device_parameters import Parameters, fitted_parameters
 from traintime.forecast.device_step import DevicePrecision, SizedKernel, sized_kernels
+from traintime.forecast.processor_parameters import ProcessorParameters, processor_parameters
+from traintime.forecast.processor_step import ProcessorKernel, sized_for_processor
 from traintime.hardware.devices import DeviceCount, DeviceSpec
 from traintime.recipe.question import AskedPrecision
 from traintime.recipe.recipe import MemoryFormat
@@ -70,14 +72,23 @@ class SizedGraph:
 
     graph: KernelGraph
     size: float
-    kernels: Sequence[SizedKernel]
+    kernels: Sequence[SizedKernel | ProcessorKernel]
+
+
+Fit = Parameters | ProcessorParameters
+"""The law of GPUs and their like, or that of processors, with all that was fitted of it."""
+
+
+def parameters_for(kind: str) -> Fit:
+    """Return the fit that a kind of device belongs to, as `DeviceSpec.kind` names it."""
+    return processor_parameters() if kind == "cpu" else fitted_parameters()
 
 
 SizedModel = Callable[[DevicePrecision, int], SizedGraph]
 
 
 def sized_model(
-    graphs: Callable[[Numerics], KernelGraph], sample: Sample, parameters: Parameters
+    graphs: Callable[[Numerics], KernelGraph], sample: Sample, parameters: Fit
 ) -> SizedModel:
     """Return a model for a precision and a batch; each is sized once, for however many devices.
 
@@ -92,9 +103,11 @@ def sized_model(
     def at(precision: DevicePrecision, batch_size: int) -> SizedGraph:
         graph = graph_of("amp" if precision == "amp" else "fp32")
         size = relative_size(graph, sample)
-        return SizedGraph(
-            graph, size, sized_kernels(graph, batch_size, size, precision, parameters)
-        )
+        if isinstance(parameters, ProcessorParameters):
+            kernels = sized_for_processor(graph, batch_size, size, precision, parameters)
+        else:
+            kernels = sized_kernels(graph, batch_size, size, precision, parameters)
+        return SizedGraph(graph, size, kernels)
 
     return at
 

@@ -10,6 +10,7 @@ import math
 
 from traintime.forecast.asked_job import (
     DeviceJob,
+    Fit,
     SizedGraph,
     SizedModel,
     micro_batch_size,
@@ -19,7 +20,6 @@ from traintime.forecast.asked_job import (
 from traintime.forecast.device_assumptions import job_lines, memory_lines
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_memory import MemoryUse, find_room, peak_interval
-from traintime.forecast.device_parameters import Parameters
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import predict_job_step
 from traintime.hardware.devices import DeviceCount
@@ -31,7 +31,7 @@ measures the exchange on the devices themselves, is 8.4 % off on 8 of them."""
 
 
 def forecast_on_device(
-    job: DeviceJob, model: SizedModel, device: DeviceCount, parameters: Parameters
+    job: DeviceJob, model: SizedModel, device: DeviceCount, parameters: Fit
 ) -> DeviceForecast:
     """Return what a job takes on a device, or on several that share each batch.
 
@@ -45,7 +45,7 @@ def forecast_on_device(
     step = predict_job_step(job, sized, device, precision, parameters)
     use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
-    evidence = parameters.shares(device.spec).evidence
+    evidence = parameters.evidence(device.spec)
     sigma = _sigma(parameters, evidence, device.count)
     train_s = job.epochs * job.steps_per_epoch * step.seconds
     validate_s = job.epochs * _validation_steps(job, device, micro_batch) * step.forward_s
@@ -95,7 +95,7 @@ def _validation_steps(job: DeviceJob, device: DeviceCount, micro_batch: int) -> 
     return math.ceil(job.validation_samples / (micro_batch * device.count))
 
 
-def _sigma(parameters: Parameters, evidence: str, num_devices: int) -> float:
+def _sigma(parameters: Fit, evidence: str, num_devices: int) -> float:
     sigma = parameters.spread[evidence]
     return math.hypot(sigma, SCALING_SIGMA) if num_devices > 1 else sigma
 

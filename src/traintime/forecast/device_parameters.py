@@ -120,34 +120,22 @@ class Parameters:
                 return self.classes[known]
         return self.classes.get(f"{kind}/forward", self.classes["other/forward"])
 
+    def evidence(self, spec: DeviceSpec) -> Evidence:
+        """Return what a forecast for a device stands on."""
+        return self.shares(spec).evidence
+
     def shares(self, spec: DeviceSpec) -> DeviceShares:
         """Return what a device sustains; one that a user added, what the data sheet says."""
         own = self.devices.get(spec.key)
         if own:
             return own
-        saved = spec.kind == "cpu" and spec.confidence == "user"  # its peaks were measured there
-        return DeviceShares(1.0, 1.0, 1.0, 1.0, 1.0, KNOWN_DEVICE if saved else SPECS_ONLY)
+        return DeviceShares(1.0, 1.0, 1.0, 1.0, 1.0, SPECS_ONLY)
 
 
 @cache
 def fitted_parameters() -> Parameters:
     """Return the shipped parameters of GPUs and their like."""
-    return _read("device_parameters.json")
-
-
-@cache
-def cpu_parameters() -> Parameters:
-    """Return the shipped parameters of processors, whose peaks are measured where they run."""
-    return _read("cpu_parameters.json")
-
-
-def parameters_for(kind: str) -> Parameters:
-    """Return the fit that a kind of device belongs to, as `DeviceSpec.kind` names it."""
-    return cpu_parameters() if kind == "cpu" else fitted_parameters()
-
-
-def _read(name: str) -> Parameters:
-    text = files("traintime.forecast").joinpath(name).read_text("utf-8")
+    text = files("traintime.forecast").joinpath("device_parameters.json").read_text("utf-8")
     return read_parameters(json.loads(text))
 
 

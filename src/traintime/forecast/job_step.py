@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from traintime.forecast.asked_job import DeviceJob, SizedGraph, uses_channels_last
+from traintime.forecast.asked_job import DeviceJob, Fit, SizedGraph, uses_channels_last
 from traintime.forecast.data_parallel import exposed_all_reduce_s
 from traintime.forecast.device_forecast import KernelShare
-from traintime.forecast.device_parameters import Parameters
 from traintime.forecast.device_step import (
     DevicePrecision,
     DeviceStep,
@@ -19,7 +19,9 @@ from traintime.forecast.device_step import (
 )
 from traintime.forecast.forecast import KindShare
 from traintime.forecast.kernel_time import kernel_seconds
-from traintime.hardware.devices import DeviceCount
+from traintime.forecast.processor_parameters import ProcessorParameters
+from traintime.forecast.processor_step import ProcessorKernel, predict_processor_step
+from traintime.hardware.devices import DeviceCount, DeviceSpec
 
 SHOWN_KERNELS = 10
 
@@ -39,7 +41,7 @@ class JobStep:
     """
 
     one: DeviceStep
-    kernels: Sequence[SizedKernel]
+    kernels: Sequence[SizedKernel | ProcessorKernel]
     micro_batches: int
     seconds: float
     exposed_s: float
@@ -114,7 +116,7 @@ def predict_job_step(
     sized: SizedGraph,
     device: DeviceCount,
     precision: DevicePrecision,
-    parameters: Parameters,
+    parameters: Fit,
 ) -> JobStep:
     """Return a step of a job on a device, or on several that share each batch.
 
@@ -129,30 +131,15 @@ def predict_job_step(
         InputError: Too little is known of the device, or of what ties several together.
     """
     spec = device.spec
-    sustained = rates(spec, precision, parameters.shares(spec))
     channels_last = uses_channels_last(job.memory_format, spec, precision, job.sample)
-    # A processor's kernels reorder images as they like: its fit does not tell the formats apart.
-    is_image = len(job.sample.shape) == 3 and spec.kind != "cpu"
-
-    def predict(phases: Phases, kernels: Sequence[SizedKernel]) -> DeviceStep:
-        return predict_device_step(
-            sized.graph,
-            kernels,
-            sustained,
-            parameters,
-            optimizer=job.optimizer,
-            phases=phases,
-            contiguous=is_image and not channels_last,
-            compiled=job.compiled,
-        )
-
-    last = predict("train", sized.kernels)
+    predict = _predictor(job, sized, spec, precision, parameters, channels_last=channels_last)
+    last = predict("train", True)
     forward_s = sum(time.seconds for time in last.kernels if time.kernel.phase == "forward")
     backward_s = last.device_s - last.update_s - forward_s
 
     def without_update(phases: Phases, device_s: float) -> float:
         """Join kernels that are known already with what the host needs to dispatch them."""
-        dispatch_s = predict(phases, ()).dispatch_s
+        dispatch_s = predict(phases, False).dispatch_s
         return kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)
 
     before_s = without_update("gradients", forward_s + backward_s)
@@ -167,3 +154,46 @@ def predict_job_step(
         forward_s=without_update("forward", forward_s),
         channels_last=channels_last,
     )
+
+
+def _predictor(
+    job: DeviceJob,
+    sized: SizedGraph,
+    spec: DeviceSpec,
+    precision: DevicePrecision,
+    parameters: Fit,
+    *,
+    channels_last: bool,
+) -> Callable[[Phases, bool], DeviceStep]:
+    """Return what forecasts a micro-batch: its phases, with its kernels or without."""
+    if isinstance(parameters, ProcessorParameters):
+
+        def on_processor(phases: Phases, with_kernels: bool) -> DeviceStep:
+            return predict_processor_step(
+                sized.graph,
+                cast("Sequence[ProcessorKernel]", sized.kernels) if with_kernels else (),
+                spec,
+                parameters,
+                optimizer=job.optimizer,
+                phases=phases,
+                in_half=precision in ("amp", "half"),
+                compiled=job.compiled,
+            )
+
+        return on_processor
+    sustained = rates(spec, precision, parameters.shares(spec))
+    contiguous = len(job.sample.shape) == 3 and not channels_last
+
+    def on_device(phases: Phases, with_kernels: bool) -> DeviceStep:
+        return predict_device_step(
+            sized.graph,
+            cast("Sequence[SizedKernel]", sized.kernels) if with_kernels else (),
+            sustained,
+            parameters,
+            optimizer=job.optimizer,
+            phases=phases,
+            contiguous=contiguous,
+            compiled=job.compiled,
+        )
+
+    return on_device

@@ -1,41 +1,46 @@
-"""This machine's processor as a device of the law of kernel times, from what was measured on it."""
+"""This machine's processor as a device of the catalogue, from what was measured on it."""
 
 from __future__ import annotations
 
+from traintime.forecast.processor_parameters import OWN_KEY
 from traintime.hardware.devices import DeviceSpec
+from traintime.hardware.machine import Machine
+from traintime.hardware.processor import ProcessorRates
 from traintime.hardware.profile import HardwareProfile
-
-VALUE_BYTES = 4.0
 
 
 def spec_of_profile(profile: HardwareProfile) -> DeviceSpec:
-    """Return peaks that were measured: of matrix products in fp32 and bf16, of a long vector's sum.
+    """Return a processor with the rates that were measured instead of a data sheet's.
 
     Args:
         profile: Of the CPU.
     """
-    machine = profile.machine
-    products = {form: _best(profile, "matrix product", form) for form in ("fp32", "bf16")}
+    assert profile.processor, "every profile of a processor has its rates"
+    note = f"measured on {profile.measured_on}"
+    return spec_of_processor(profile.machine, profile.processor, note)
+
+
+def spec_of_processor(machine: Machine, rates: ProcessorRates, note: str = "") -> DeviceSpec:
+    """Return a processor with some rates.
+
+    Args:
+        machine: That it is in.
+        rates: That were measured on it.
+        note: What else to know.
+    """
     return DeviceSpec(
-        key="cpu",
+        key=OWN_KEY,
         name=machine.cpu,
         kind="cpu",
         architecture="CPU",
-        fp32_flops=products["fp32"],
-        bf16_flops=products["bf16"],
+        fp32_flops=rates.product_flops,
+        bf16_flops=rates.half_product_flops,
         memory_bytes=machine.ram_bytes,
-        bandwidth=_long_vector(profile) * VALUE_BYTES,
+        bandwidth=rates.memory_bandwidth,
         cores=machine.cores,
         clock_hz=machine.ghz * 1e9,
-        note=f"measured on {profile.measured_on}",
+        cache_bandwidth=rates.cache_bandwidth,
+        call_s=rates.call_s,
+        parallel_call_s=rates.parallel_call_s,
+        note=note,
     )
-
-
-def _best(profile: HardwareProfile, kind: str, form: str) -> float | None:
-    rates = [rate.per_s for rate in profile.rates if (rate.kind, rate.form) == (kind, form)]
-    return max(rates, default=None)
-
-
-def _long_vector(profile: HardwareProfile) -> float:
-    rates = [rate for rate in profile.rates if rate.kind == "optimizer"]
-    return max(rates, key=lambda rate: rate.size[0]).per_s

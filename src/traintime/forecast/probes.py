@@ -28,9 +28,11 @@ from traintime.architecture.layers import (
     Network,
     Shape,
 )
+from traintime.forecast.processor_probes import measure_processor
 from traintime.forecast.step_time import predict_step
 from traintime.hardware.execution import Execution
 from traintime.hardware.machine import Machine
+from traintime.hardware.processor import ProcessorRates, typical
 from traintime.hardware.profile import Context, HardwareProfile, Rate
 from traintime.hardware.timer import time_calls
 from traintime.models.build import build
@@ -40,6 +42,8 @@ from traintime.workload.op_graph import Kind, Op
 
 PROBE_BATCH = 64
 MOST_SAMPLES = 16_384
+PROCESSOR_EVERY = 8
+"""Probes between two looks at the processor's rates: on a shared machine they come and go."""
 BUSY_OVER_DISPATCH = 10
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -144,8 +148,11 @@ def measure_device(
     dispatch_s = _dispatch_cost(device, synchronize)
     jobs = list(_jobs(device))
     rates: list[Rate] = []
+    processor: list[ProcessorRates] = []
     for number, (probe, precision, memory_format) in enumerate(jobs):
         progress(f"{probe.kind}, {precision}", (number + 1) / (len(jobs) + 1))
+        if device == "cpu" and number % PROCESSOR_EVERY == 0:
+            processor.append(measure_processor())
         rates.append(
             _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
         )
@@ -163,6 +170,7 @@ def measure_device(
         import_s=import_s,
         measured_on=date.today().isoformat(),
         software={"python": python_version(), "torch": torch.__version__},
+        processor=typical(processor) if processor else None,
     )
     return replace(profile, contexts=tuple(_contexts(profile, synchronize)))
 

@@ -107,6 +107,9 @@ class DeviceSpec:
             its like mostly both ways together.
         cores: Streaming multiprocessors, compute units or processor cores.
         clock_hz: Boost clock; of a processor, the base clock.
+        cache_bandwidth: Of a processor that was measured, within its cache, in bytes per second.
+        call_s: Of one that was measured, an operation on a single number, in seconds.
+        parallel_call_s: So, one that is just long enough to be shared by all cores.
         confidence: One of `CONFIDENCES`.
         note: What else to know.
     """
@@ -130,6 +133,9 @@ class DeviceSpec:
     interconnect_bytes_per_s: float | None = None
     cores: int | None = None
     clock_hz: float | None = None
+    cache_bandwidth: float | None = None
+    call_s: float | None = None
+    parallel_call_s: float | None = None
     confidence: str = "user"
     note: str = ""
 

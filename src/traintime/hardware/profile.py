@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from traintime.hardware.machine import Gpu, Machine
+from traintime.hardware.processor import ProcessorRates
 from traintime.ledger.atomic import write_bytes_atomically
 
-PROFILE_FORMAT = 2
+PROFILE_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class HardwareProfile:
         import_s: Importing torch.
         measured_on: ISO date.
         software: Versions that matter, by name.
+        processor: What all else on a processor is a share of; None for other devices.
     """
 
     machine: Machine
@@ -82,6 +84,7 @@ class HardwareProfile:
     import_s: float
     measured_on: str
     software: dict[str, str]
+    processor: ProcessorRates | None = None
 
     def rate(self, kind: str, form: str, size: Sequence[float]) -> float | None:
         """Return FLOP/s or byte/s of an operation, or None if its kind was never measured so.
@@ -136,7 +139,10 @@ class HardwareProfile:
         clock = machine.ghz / self.machine.ghz if machine.ghz and self.machine.ghz else 1.0
         factor = machine.cores / self.machine.cores * clock
         rates = tuple(dataclasses.replace(rate, per_s=rate.per_s * factor) for rate in self.rates)
-        return dataclasses.replace(self, machine=machine, evidence="specs only", rates=rates)
+        processor = self.processor and self.processor.scaled_by(factor)
+        return dataclasses.replace(
+            self, machine=machine, evidence="specs only", rates=rates, processor=processor
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` understands."""
@@ -164,7 +170,14 @@ class HardwareProfile:
             )
             contexts = tuple(Context(*context) for context in values.pop("contexts"))
             found = Machine(gpus=gpus, **machine)
-            return cls(machine=found, rates=rates, contexts=contexts, **values)
+            processor = values.pop("processor")
+            return cls(
+                machine=found,
+                rates=rates,
+                contexts=contexts,
+                processor=ProcessorRates(**processor) if processor else None,
+                **values,
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged: {error}") from error
 
