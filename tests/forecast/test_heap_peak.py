@@ -49,6 +49,18 @@ def test_the_heap_grows_over_the_first_steps_and_then_no_more():
     assert peaks[-1] == peaks[-2]
 
 
+def test_products_keep_the_buffers_of_each_that_needed_more_than_all_before_it():
+    def after(*sides: tuple[int, int, int]) -> int:
+        events = tuple(Event("packed", i, sides=one) for i, one in enumerate(sides))
+        return heap_peak(Trace(events, (), (), ()), 1)
+
+    small, large = (64, 300, 700), (768, 400, 2000)
+    assert after(large) - after() == pytest.approx(4 * 2768 * 384, rel=0.05)
+    both = after(large) + after(small) - after()
+    assert after(small, large) == pytest.approx(both, rel=0.05)
+    assert after(large, small) == after(large, large) == after(large)
+
+
 @pytest.fixture
 def glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap_peak_module, "is_glibc", lambda: True)

@@ -15,6 +15,72 @@ def test_a_convolution_takes_its_images_in_blocks_of_16_channels_meanwhile():
     assert len(ended) == 4  # the three copies, and oneDNN's objects
 
 
+def sizes_until_result(recording: Recording) -> list[float]:
+    """What is there when the last result is made, without the result."""
+    alive: dict[int, float] = {}
+    for event in recording.events:
+        if event.what == "result":
+            break
+        if event.what == "tensor":
+            alive[event.block] = event.num_bytes
+        elif event.what == "end":
+            alive.pop(event.block, None)
+    return list(alive.values())
+
+
+def test_what_a_convolution_reads_is_gone_before_its_result_is_copied_into_place():
+    recording = Recording()
+    call = Call("convolution", "forward", ((2, 24, 8, 8), (48, 24, 3, 3)))
+    recording.operation(call, [4 * 2 * 48 * 64])
+    assert sizes_until_result(recording) == [4 * 2 * 48 * 64]
+
+
+def test_an_image_of_few_channels_is_read_as_it_is_until_its_gradient_is_wanted():
+    image, weight, gradient = (2, 12, 8, 8), (32, 12, 5, 5), (2, 32, 8, 8)
+    forward, backward = Recording(), Recording()
+    forward.operation(Call("convolution", "forward", (image, weight)), [4 * 2 * 32 * 64])
+    call = Call("convolution_backward", "backward", (gradient, image, weight))
+    backward.operation(call, [4 * 2 * 12 * 64, 4 * 32 * 12 * 25])
+    taken = [e.num_bytes for e in forward.events if e.what == "tensor"]
+    assert taken == [4 * 32 * 12 * 25, 4 * 2 * 32 * 64]
+    # blocked: gradient, weight with 16 channels, image with 16; the image's gradient; and again
+    blocked = [4 * 2 * 32 * 64, 4 * 32 * 16 * 25, 4 * 2 * 16 * 64]
+    taken = [e.num_bytes for e in backward.events if e.what == "tensor"]
+    assert taken[:4] == [*blocked, 4 * 2 * 12 * 64]
+    assert taken[4:] == [blocked[0], blocked[2], blocked[1], 4 * 32 * 12 * 25]
+
+
+def test_a_sum_is_in_place_if_its_first_term_ends_with_it():
+    recording = Recording()
+    (term,) = recording.operation(Call("neg", "backward"), [400])
+    (total,) = recording.operation(Call("add", "backward"), [400])
+    recording.summed(term, total)
+    recording.end(term)
+    assert recording.block_of(total) == term
+    recording.end(total)
+    assert [(e.what, e.block) for e in recording.events if e.block == term] == [
+        ("tensor", term),
+        ("end", term),
+    ]
+
+
+def test_a_sum_is_another_block_if_its_first_term_is_used_again():
+    recording = Recording()
+    (term,) = recording.operation(Call("neg", "backward"), [400])
+    (total,) = recording.operation(Call("add", "backward"), [400])
+    recording.summed(term, total)
+    recording.operation(Call("mul", "backward"), [400])
+    recording.end(term)
+    assert recording.block_of(total) == total
+
+
+def test_a_product_in_fp32_is_known_by_its_sides():
+    recording = Recording()
+    recording.operation(Call("addmm", "forward", ((10,), (7, 30), (30, 10))), [280])
+    (packed,) = [e for e in recording.events if e.what == "packed"]
+    assert packed.sides == (7, 30, 10)
+
+
 def test_groups_of_few_channels_are_not_copied():
     recording = Recording()
     call = Call("convolution", "forward", ((2, 32, 8, 8), (32, 2, 3, 3)), groups=16)

@@ -33,3 +33,20 @@ def test_no_block_is_less_than_nothing_far_below_the_captured_sizes():
 
     (event,) = trace_at(40, ((4, falling(4)), (8, falling(8)))).events
     assert event.num_bytes == 0.0
+
+
+def test_two_shapes_that_are_the_same_at_one_batch_size_do_not_hide_a_trace():
+    def keeping(*kept: Event) -> Trace:
+        return Trace((*kept, Event("tensor", 1, 100.0)), (), (), ())
+
+    one, other = Event("kept", -1, 50.0), Event("kept", -2, 50.0)
+    found = trace_at(64, ((16, keeping(one)), (32, keeping(one, other))))
+    assert found.events == keeping(one, other).events
+
+
+def test_the_sides_of_a_product_grow_with_the_batch():
+    def product(batch_size: int) -> Trace:
+        return Trace((Event("packed", 1, sides=(batch_size, 30, 10)),), (), (), ())
+
+    (event,) = trace_at(64, ((16, product(16)), (32, product(32)))).events
+    assert event.sides == (64, 30, 10)

@@ -121,3 +121,44 @@ def test_convolutions_are_known_by_their_groups_and_gradients():
 def test_a_trace_holds_plain_numbers():
     trace = trace_of(nn.Linear(8, 4), torch.zeros(16, 8))
     assert all(type(event) is Event for event in trace.events)
+
+
+def test_gradients_of_a_value_that_is_used_thrice_are_added_in_place():
+    class Thrice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(50, 50))
+
+        def forward(self, x):
+            y = self.weight * x
+            return y.sin() + y.cos() + y.exp()
+
+    trace = trace_of(Thrice(), torch.zeros(50, 50))
+    # nine operations make one in the backward, of which two are sums
+    assert sizes(trace, "tensor").count(10_000) == 7
+
+
+def test_a_linear_layer_adds_its_bias_in_place():
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 24)
+
+        def forward(self, x):
+            return self.layer(x.transpose(0, 1))
+
+    trace = trace_of(Turned(), torch.zeros(16, 3, 8))
+    assert sizes(trace, "result").count(4 * 16 * 3 * 24) == 1
+
+
+def test_a_sum_of_what_is_no_product_is_a_block_of_its_own():
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(24))
+
+        def forward(self, x):
+            return torch.sin(x * self.shift) + self.shift
+
+    trace = trace_of(Shifted(), torch.zeros(16, 24))
+    assert sizes(trace, "result").count(4 * 16 * 24) == 3

@@ -64,6 +64,8 @@ class Recording:
     events: list[Event] = field(default_factory=list[Event])
     _num_blocks: int = 0
     _known: set[tuple[str, tuple[tuple[int, ...], ...]]] = field(default_factory=set)
+    _sum: tuple[int, int, int] | None = None
+    _same: dict[int, int] = field(default_factory=dict[int, int])
 
     def operation(self, call: Call, new_bytes: Sequence[int]) -> list[int]:
         """Write down an operation and what it takes meanwhile; return its results' numbers.
@@ -103,9 +105,33 @@ class Recording:
         """Write down another tensor that looks at a storage; return its number."""
         return self._make("view")
 
-    def end(self, block: int) -> None:
+    def summed(self, term: int, total: int) -> None:
+        """Write down that the block made last is the sum of another and something else.
+
+        Autograd adds gradients in place where nothing else refers to the first, and a linear layer
+        its bias; fake tensors are always added out of place. So if the term ends before another
+        block is made, it was the sum's block all along.
+
+        Args:
+            term: The block of what was there.
+            total: The sum's.
+        """
+        self._sum = (term, total, len(self.events) - 1)
+
+    def block_of(self, number: int) -> int:
+        """Return the block that a result's number stands for."""
+        return self._same.get(number, number)
+
+    def end(self, number: int) -> None:
         """Write down that nothing refers to a block any more."""
-        self.events.append(Event("end", block))
+        block = self.block_of(number)
+        if self._sum and self._sum[0] == number:
+            _, total, made_at = self._sum
+            del self.events[made_at]
+            self._same[total] = block
+            self._sum = None
+        else:
+            self.events.append(Event("end", block))
 
     def sort_last_ends(self) -> None:
         """Put the ends since the last block came in the order in which the blocks came.
@@ -116,20 +142,35 @@ class Recording:
         first = next((i for i in range(len(self.events), 0, -1) if _is_made(self.events[i - 1])), 0)
         self.events[first:] = sorted(self.events[first:], key=lambda event: event.block)
 
-    def _make(self, what: What, num_bytes: float = 0.0) -> int:
+    def _make(self, what: What, num_bytes: float = 0.0, sides: tuple[int, ...] = ()) -> int:
         self._num_blocks += 1
-        self.events.append(Event(what, self._num_blocks, num_bytes))
+        self._sum = None
+        self.events.append(Event(what, self._num_blocks, num_bytes, sides))
         return self._num_blocks
 
     def _results(self, call: Call, new_bytes: Iterable[int]) -> list[int]:
         what = "result" if call.phase == "forward" else "tensor"
         return [self._make(what, num_bytes) for num_bytes in new_bytes]
 
-    def _meanwhile(self, call: Call, sizes: Iterable[float], new_bytes: Iterable[int]) -> list[int]:
-        """Make results while temporaries are there."""
+    def _meanwhile(
+        self, call: Call, sizes: Iterable[float], into: float = 0.0, new_bytes: Iterable[int] = ()
+    ) -> list[int]:
+        """Make results that oneDNN computes in an order of its own and torch then copies.
+
+        What it needs to compute is gone before the copy is made, so the copy finds its place.
+
+        Args:
+            call: The operation.
+            sizes: Of what it reads, in its order.
+            into: Of what it writes, in its order; 0 if it writes into place.
+            new_bytes: Of the results.
+        """
         blocks = [self._make("primitives"), *(self._make("tensor", one) for one in sizes)]
-        made = self._results(call, new_bytes)
+        computed = [self._make("tensor", into)] if into else []
         for block in blocks:
+            self.end(block)
+        made = self._results(call, new_bytes)
+        for block in computed:
             self.end(block)
         return made
 
@@ -140,53 +181,57 @@ class Recording:
         sizes: list[float] = []
         if call.item_bytes == 2 and set(weight[2:]) == {1}:
             sizes.append(2 * prod(image[2:]) * weight[0] * 4)  # sums of two threads, in fp32
-        if image[1] >= BLOCK_CHANNELS:
+        narrow = image[1] < BLOCK_CHANNELS
+        if not narrow:
             sizes.append(_blocked_bytes(call, image))
-        weight_bytes = call.item_bytes * prod(weight)
-        if call.groups == 1 and weight[1] > 3:
-            weight_bytes *= _blocked(weight[0]) * _blocked(weight[1]) / (weight[0] * weight[1])
+        weight_bytes = _blocked_weight_bytes(call, weight, narrow=narrow)
         if weight_bytes > COPIED_ABOVE_BYTES:
             sizes.append(weight_bytes)
-        sizes.append(sum(new_bytes) * _blocked(weight[0]) / weight[0])
-        return self._meanwhile(call, sizes, new_bytes)
+        into = sum(new_bytes) * _blocked(weight[0]) / weight[0]
+        return self._meanwhile(call, sizes, into, new_bytes)
 
     def _convolution_backward(self, call: Call, new_bytes: Sequence[int]) -> list[int]:
         if _as_products(call):
             return self._results(call, new_bytes)
-        gradient, image, weight = call.shapes[:3]
-        sizes = [_blocked_bytes(call, gradient), call.item_bytes * prod(weight)]
-        narrow = image[1] < BLOCK_CHANNELS
-        sizes.append(call.item_bytes * prod(image) if narrow else _blocked_bytes(call, image))
+        gradient, image, weight = (
+            _blocked_bytes(call, call.shapes[0]),
+            _blocked_bytes(call, call.shapes[1]),
+            _blocked_weight_bytes(call, call.shapes[2]),
+        )
         made: list[int] = []
         if call.input_gradient:
-            made += self._meanwhile(call, sizes, new_bytes[:1])
+            made += self._meanwhile(call, (gradient, weight), image, new_bytes[:1])
         rest = new_bytes[len(made) :]
-        if not (call.item_bytes == 2 and _few_channels(call, weight)):
-            made += self._meanwhile(call, (sizes[0], sizes[2], sizes[1]), rest[:1])
+        if not _weight_as_product(call):
+            sizes = [gradient, image] if _copies_image(call) else [gradient]
+            made += self._meanwhile(call, sizes, weight, rest[:1])
         return made + self._results(call, new_bytes[len(made) :])
 
     def _recurrent(self, call: Call, copies: int) -> None:
         """Weights once or twice in oneDNN's order, and the sums of all gates in fp32."""
         (steps, samples, _), into, across = call.shapes[:3]
         weights = [prod(into) * call.item_bytes, prod(across) * call.item_bytes]
-        self._meanwhile(call, [*copies * weights, 16 * steps * samples * across[1]], [])
+        self._meanwhile(call, [*copies * weights, 16 * steps * samples * across[1]])
 
     def _kept(self, call: Call) -> None:
-        """What libraries keep: code and buffers for each new shape, or for the first product."""
-        half = call.item_bytes == 2
-        if call.name in PRODUCTS and not half:
-            key, sizes = ("products", ()), (1_300_000, 1_300_000)
-        elif call.name in PRODUCTS:
-            key, sizes = (call.name, call.shapes), (258_376,)
+        """What libraries keep: code and buffers for each new shape, or for the largest product."""
+        if call.name in PRODUCTS and call.item_bytes == 4:
+            *_, left, right = call.shapes
+            self._make("packed", sides=(*left[-2:], right[-1]))
+        elif call.name in PRODUCTS and call.item_bytes == 2:
+            self._keep(call, (2 * DESCRIPTOR_BYTES,))
+        elif call.name.startswith(ATTENTION) and call.item_bytes == 2:
+            products = 2 if call.phase == "forward" else 4
+            self._keep(call, (2 * products * DESCRIPTOR_BYTES,))
         elif call.name.startswith("convolution"):
-            times = 4 if call.name == "convolution" else 8
-            key, sizes = (call.name, call.shapes), times * (19_696,)
-        else:
-            return
+            self._keep(call, (4 if call.name == "convolution" else 8) * (19_696,))
+
+    def _keep(self, call: Call, sizes: Iterable[float]) -> None:
+        """Number what stays apart: at one batch size, two shapes may happen to be the same."""
+        key = (call.name, call.shapes)
         if key not in self._known:
             self._known.add(key)
-            for size in sizes:
-                self._make("kept", size)
+            self.events.extend(Event("kept", -len(self._known), size) for size in sizes)
 
 
 def _is_made(event: Event) -> bool:
@@ -195,10 +240,15 @@ def _is_made(event: Event) -> bool:
 
 WITHOUT_NODE = frozenset({"detach", "empty", "zeros"})
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm"})
+DESCRIPTOR_BYTES = 258_376
+"""Of oneDNN's description of a bf16 product, which its primitive copies."""
+ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 COPIED_ABOVE_BYTES = 4096
 """Weights below it fit into what a convolution works in anyway."""
 BLOCK_CHANNELS = 16
 """oneDNN keeps images in blocks of so many channels where the processor has AVX-512."""
+PLAIN_CHANNELS = 3
+"""An image of so few is read as it is for its weight's gradient."""
 
 
 def _blocked(channels: int) -> int:
@@ -217,7 +267,30 @@ def _as_products(call: Call) -> bool:
     return weight[1] > 1 and (weight[1] % 8 != 0 or weight[0] // call.groups % 8 != 0)
 
 
-def _few_channels(call: Call, weight: tuple[int, ...]) -> bool:
-    """Then the gradient of a bf16 weight is a matrix product."""
-    few = min(weight[1], weight[0] // call.groups) < BLOCK_CHANNELS
-    return few or (call.groups > 1 and weight[1] % BLOCK_CHANNELS != 0)
+def _blocked_weight_bytes(call: Call, weight: tuple[int, ...], *, narrow: bool = False) -> float:
+    """Return the bytes of a weight whose channels are padded to whole blocks.
+
+    Those of groups are not, nor the ones that are read where an image has too few for a block.
+    """
+    num_bytes = float(call.item_bytes * prod(weight))
+    if call.groups > 1:
+        return num_bytes
+    into = weight[1] if narrow else _blocked(weight[1])
+    return num_bytes * into / weight[1] * _blocked(weight[0]) / weight[0]
+
+
+def _copies_image(call: Call) -> bool:
+    """Say whether a weight's gradient is computed from a copy of the image in blocks."""
+    channels = call.shapes[1][1]
+    return channels >= BLOCK_CHANNELS or (call.item_bytes == 4 and channels > PLAIN_CHANNELS)
+
+
+def _weight_as_product(call: Call) -> bool:
+    """Say whether the gradient of a bf16 weight is a matrix product."""
+    weight = call.shapes[2]
+    if call.item_bytes != 2:
+        return False
+    if call.groups > 1:
+        few = min(weight[1], weight[0] // call.groups) < BLOCK_CHANNELS
+        return few or weight[1] % BLOCK_CHANNELS != 0
+    return weight[1] <= PLAIN_CHANNELS and weight[0] % BLOCK_CHANNELS != 0

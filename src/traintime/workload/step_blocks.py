@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-What = Literal["tensor", "result", "workspace", "view", "node", "primitives", "kept", "end"]
+What = Literal[
+    "tensor", "result", "workspace", "view", "node", "primitives", "packed", "kept", "end"
+]
 """A tensor without and with a place in autograd's graph, one that is written to in parts, another
-view of one, a node of the graph, oneDNN's objects, what a library keeps for good; and the end of a
-block."""
+view of one, a node of the graph, oneDNN's objects, what a matrix product packs its factors into,
+what a library keeps for good; and the end of a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,13 @@ class Event:
         what: What it is.
         block: Its number.
         num_bytes: Of a tensor's data, or of what is kept.
+        sides: M, K and N of a matrix product.
     """
 
     what: What
     block: int
     num_bytes: float = 0.0
+    sides: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Trace:
     last: tuple[int, ...] = ()
 
 
+UNSCALED = ("kept", "end")
+"""What is the same at any batch size."""
 Traces = tuple[tuple[int, Trace], tuple[int, Trace]]
 """Two batch sizes, each with its trace."""
 
@@ -60,27 +66,34 @@ def trace_at(batch_size: float, captured: Traces) -> Trace:
 
     Args:
         batch_size: Samples.
-        captured: Two batch sizes and their traces. The order is taken from the first.
+        captured: Two batch sizes and their traces. The order is taken from the first, unless it
+            keeps less for good: then two of its shapes happen to be the same.
 
     Raises:
         ValueError: They are not of the same blocks.
     """
-    (small, first), (large, second) = captured
+    (small, first), (large, second) = sorted(captured, key=lambda one: -_num_kept(one[1]))
     share = (batch_size - small) / (large - small)
-    theirs = {event.block: event for event in second.events if event.what != "end"}
-    if [e.block for e in first.events if e.what != "end"] != list(theirs):
+    theirs = {event.block: event for event in second.events if event.what not in UNSCALED}
+    if [e.block for e in first.events if e.what not in UNSCALED] != list(theirs):
         raise ValueError("A step made other blocks at another batch size")
 
     def between(one: float, other: float) -> float:
         return max(one + share * (other - one), 0.0)
 
+    def scaled(one: Event) -> Event:
+        if one.what in UNSCALED:
+            return one
+        other = theirs[one.block]
+        sides = tuple(map(between, one.sides, other.sides))
+        return replace(one, num_bytes=between(one.num_bytes, other.num_bytes), sides=sides)
+
     return replace(
         first,
-        events=tuple(
-            event
-            if event.what == "end"
-            else replace(event, num_bytes=between(event.num_bytes, theirs[event.block].num_bytes))
-            for event in first.events
-        ),
+        events=tuple(map(scaled, first.events)),
         inputs_bytes=tuple(map(between, first.inputs_bytes, second.inputs_bytes)),
     )
+
+
+def _num_kept(trace: Trace) -> int:
+    return sum(event.what == "kept" for event in trace.events)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from traintime.workload.block_rules import Call, Recording, true_bytes
+from traintime.workload.block_rules import PRODUCTS, Call, Recording, true_bytes
 from traintime.workload.kernels import Phase
 from traintime.workload.live_bytes import LiveBytes, address_of, tensors_of
 from traintime.workload.op_rules import is_view
@@ -34,6 +34,7 @@ class WatchedBlocks:
         self._recording = Recording()
         self._numbers: dict[int, int] = {}
         self._views: dict[int, weakref.ref[Tensor]] = {}
+        self._product: int | None = None
 
     def see(self, func: Any, args: Sequence[Any], result: Any, phase: Phase) -> None:
         """Write down an operation that has run.
@@ -52,6 +53,10 @@ class WatchedBlocks:
             address = address_of(tensor.untyped_storage())
             self._memory.watch(tensor, num_bytes, partial(self._end, address, number))
             self._numbers[address] = number
+        if call.name == "add" and len(numbers) == 1 and (phase == "backward" or _adds_bias(args)):
+            self._sum(args[0], new_bytes[0], numbers[0], of_product=phase == "forward")
+        if numbers:
+            self._product = numbers[0] if call.name in PRODUCTS else None
         in_place = call.name.endswith("_")
         if is_view(func) or (len(new) < len(tensors) and not in_place):
             for tensor in tensors:
@@ -70,7 +75,7 @@ class WatchedBlocks:
             alive: The last references to what ends with the step; they are let go of here.
         """
         gradients = [
-            (parameter.nbytes, self._numbers.get(address_of(parameter.grad.untyped_storage())))
+            (parameter.nbytes, self._number_of(parameter.grad))
             for parameter in module.parameters()
             if parameter.grad is not None
         ]
@@ -81,9 +86,29 @@ class WatchedBlocks:
             events=tuple(events[:num_events]),
             weights_bytes=tuple(t.nbytes for t in (*module.parameters(), *module.buffers())),
             inputs_bytes=tuple(float(t.nbytes) for t in tensors_of(inputs)),
-            gradients=tuple((size, number) for size, number in gradients if number is not None),
+            gradients=tuple(
+                (size, self._recording.block_of(number))
+                for size, number in gradients
+                if number is not None
+            ),
             last=tuple(event.block for event in events[num_events:] if event.what == "end"),
         )
+
+    def _sum(self, term: Any, num_bytes: int, total: int, *, of_product: bool) -> None:
+        """Write down a sum of gradients, or what a linear layer adds to its product.
+
+        A view's storage is referred to by what it looks at too.
+        """
+        if not isinstance(term, Tensor) or term._is_view():  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            return
+        number = self._number_of(term)
+        if of_product and number != self._product:
+            return
+        if number is not None and term.untyped_storage().nbytes() == num_bytes:
+            self._recording.summed(number, total)
+
+    def _number_of(self, tensor: Tensor) -> int | None:
+        return self._numbers.get(address_of(tensor.untyped_storage()))
 
     def _end(self, address: int, number: int) -> None:
         del self._numbers[address]
@@ -117,6 +142,11 @@ def _call(func: Any, args: Sequence[Any], phase: Phase) -> Call:
         groups=args[GROUPS_AT[name]] if name in GROUPS_AT else 1,
         input_gradient=name != "convolution_backward" or args[WANTED_AT][0],
     )
+
+
+def _adds_bias(args: Sequence[Any]) -> bool:
+    """Say whether a vector is added to a matrix or more, as a linear layer does in place."""
+    return isinstance(args[0], Tensor) and isinstance(args[1], Tensor) and args[1].ndim == 1
 
 
 def with_both_biases(func: Any, result: Any) -> Any:
