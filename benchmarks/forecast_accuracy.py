@@ -3,7 +3,9 @@
     python benchmarks/forecast_accuracy.py MEASURED            # folder of the public tables
 
 Whole families of models, in every table, and whole devices are left out of the fit in turn and then
-forecast: a fold leaves out a fifth of both.
+forecast: a fold leaves out a fifth of both. One more fit leaves out every whole model of the table
+of fp32 transformers and keeps its single operations: so are devices known that somebody measured
+product by product.
 Beside the law stand two baselines fitted to the same rows: a constant share of the peak (all that
 FLOP counting can do), and a plain roofline times one factor. Intervals are conformal: a group's
 half-width comes from the errors of the other groups. Writes results/forecast_accuracy.json.
@@ -23,7 +25,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,7 +39,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 from fit import Fitting, Row, errors, gather, read_rows, source_of
 from measured_rows import StepRow, timm_family
 
+LeftOut = Literal["family", "device", "whole models"]
+LEFT_OUT: tuple[LeftOut, ...] = ("family", "device", "whole models")
 FOLDS = 5
+TRANSFORMERS = "neusight"
 UNSEEN_DEVICE_TABLES = ("lambda", "lambda-tf", "ryujaehun", "nvidia-dle", "jcjohnson", "u39kun")
 
 
@@ -50,12 +55,14 @@ class Question:
         title: For people.
         asked: Which rows are forecast.
         group: What is left out together.
+        left_out: Which of the fits forecasts them.
     """
 
     name: str
     title: str
     asked: Callable[[Row], bool]
     group: Callable[[Row], str]
+    left_out: LeftOut
 
 
 def device_group(row: Row) -> str:
@@ -84,18 +91,28 @@ QUESTIONS = (
         "one GPU, AMP training, unseen model families",
         lambda row: source_of(row) == "timm",
         family,
+        "family",
     ),
     Question(
         "devices",
         "one GPU, unseen devices from their data sheets",
         lambda row: source_of(row) in UNSEEN_DEVICE_TABLES and row.device != ALWAYS_SEEN,
         device_group,
+        "device",
     ),
     Question(
         "transformers",
         "fp32 transformers on unseen devices",
-        lambda row: source_of(row) == "neusight",
+        lambda row: source_of(row) == TRANSFORMERS,
         device_group,
+        "device",
+    ),
+    Question(
+        "operations",
+        "fp32 transformers, single operations known",
+        lambda row: source_of(row) == TRANSFORMERS,
+        device_group,
+        "whole models",
     ),
 )
 
@@ -105,32 +122,41 @@ def main() -> None:
     given = _arguments()
     torch.set_num_threads(1)
     fitting = gather(read_rows(given.measured))
-    found = torch.full((2, len(fitting.rows)), math.nan)
-    folds = [int(number) - 1 for number in given.folds.split(",")]
+    found = torch.full((len(LEFT_OUT), len(fitting.rows)), math.nan)
+    folds = [int(number) - 1 for number in given.folds.split(",")] + [FOLDS]
     with ProcessPoolExecutor(given.processes, mp_context=get_context("fork")) as pool:
         for part in pool.map(partial(_hold_out, fitting, given.steps), folds):
             found = torch.where(part.isnan(), found, part)
     result: dict[str, Any] = {"measured_on": measured_on.measured_on(["traintime"]), "rows": {}}
     for question in QUESTIONS:
-        errors_of = found[0] if question.group is family else found[1]
+        errors_of = found[LEFT_OUT.index(question.left_out)]
         result["rows"][question.name] = _answer(question, fitting, errors_of)
         measured_on.write(given.out, result)
         print(_line(question, result["rows"][question.name]), flush=True)
 
 
 def _hold_out(fitting: Fitting, steps: int, fold: int) -> Tensor:
-    """Return (2, R) a fold's log errors: of unseen families, of unseen devices; else NaN."""
+    """Return (3, R) a fold's log errors, in the order of `LEFT_OUT`; NaN of what it has seen.
+
+    Args:
+        fitting: All rows.
+        steps: Of the fit.
+        fold: Its number; the one after the last leaves out the whole models of transformers.
+    """
     torch.set_num_threads(1)
-    families = _fold({family(row) for row in fitting.rows if source_of(row) == "timm"}, fold)
-    chips = _fold({device_group(row) for row in fitting.rows} - {ALWAYS_SEEN}, fold, _generation)
-    law = fitting.law(
-        lambda row: family(row) not in families and device_group(row) not in chips, steps=steps
-    )
-    logs = errors(law, fitting)
-    of_family = torch.tensor([family(row) in families for row in fitting.rows])
-    of_device = torch.tensor([device_group(row) in chips for row in fitting.rows])
-    print(f"fold {fold + 1} of {FOLDS}: without {sorted(families)} and {sorted(chips)}", flush=True)
-    return torch.stack([logs.where(of_family, NAN), logs.where(of_device, NAN)])
+    families, chips = set[str](), set[str]()
+    if fold < FOLDS:
+        families = _fold({family(row) for row in fitting.rows if source_of(row) == "timm"}, fold)
+        everything = {device_group(row) for row in fitting.rows} - {ALWAYS_SEEN}
+        chips = _fold(everything, fold, _generation)
+
+    def unseen(row: Row) -> tuple[bool, bool, bool]:
+        whole = fold == FOLDS and source_of(row) == TRANSFORMERS
+        return family(row) in families, device_group(row) in chips, whole
+
+    logs = errors(fitting.law(lambda row: not any(unseen(row)), steps=steps), fitting)
+    print(f"fit {fold + 1}: without {sorted(families | chips) or 'whole models'}", flush=True)
+    return logs.where(torch.tensor([unseen(row) for row in fitting.rows]).T, NAN)
 
 
 NAN = torch.tensor(math.nan)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from points import Points, is_product, on_vector_units
+from law_inputs import Static, watts_of, years_after_2020
 from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides
 from traintime.hardware.devices import DeviceSpec
 
@@ -27,6 +26,7 @@ START = {
     "contiguous_peak": 0.0,
     "contiguous_bandwidth": 0.0,
     "contiguous_traffic": -3.0,
+    "channels_last_traffic": 0.0,
 }
 """Where each class starts, and is drawn to where the data say nothing."""
 PULL = {
@@ -42,10 +42,14 @@ PULL = {
     "contiguous_peak": 0.5,
     "contiguous_bandwidth": 0.5,
     "contiguous_traffic": 0.05,
+    "channels_last_traffic": 0.01,
 }
+WITHOUT_KIN = ("channels_last_traffic",)
+"""What tells nothing of one class by another of its kind."""
 SCALARS = {
     "overlap": -1.4,  # logit of how far the exponent is between 1 and the largest
     "launch_s": math.log(4e-6),
+    "inner_tile": math.log(4096.0),
     "call_s": math.log(6e-6),
     "update_call_s": math.log(1.5e-5),
     "dispatch_overlap": 0.4,  # so too
@@ -64,93 +68,6 @@ def exponent(logit: Tensor) -> Tensor:
     return 1 + (LARGEST_EXPONENT - 1) * torch.sigmoid(logit)
 
 
-@dataclass(frozen=True)
-class Static:
-    """What of the points never changes while fitting, gathered once."""
-
-    points: Points
-    peak: Tensor
-    bandwidth: Tensor
-    cores: Tensor
-    device: Tensor
-    architecture: Tensor
-    software: Tensor
-    watts: Tensor
-    year: Tensor
-    on_matrix: Tensor
-    misaligned: Tensor
-    log_cap: Tensor
-    contiguous_half_conv: Tensor
-    contiguous_op: Tensor
-    target: Tensor
-
-
-def prepare(
-    points: Points,
-    devices: Sequence[str],
-    architectures: Sequence[str],
-    software: Sequence[str],
-) -> Static:
-    """Gather what the law needs beside its parameters."""
-    vector_class = points.of_classes(on_vector_units)[points.kernel_class]
-    conv = points.of_classes(lambda kind: "convolution" in kind)[points.kernel_class]
-    product = points.of_classes(is_product)[points.kernel_class]
-    half_peak = torch.tensor([s.half_flops or s.fp32_flops or 1.0 for s in points.spec])
-    fp32_peak = torch.tensor([s.fp32_flops or s.half_flops or 1.0 for s in points.spec])
-    tf32 = torch.tensor([precision == "tf32" for precision in points.precision])
-    tf32_peak = torch.tensor([s.tf32_flops or s.fp32_flops or 1.0 for s in points.spec])
-    products_peak = torch.tensor(
-        [s.fp32_matrix_flops or s.fp32_flops or s.half_flops or 1.0 for s in points.spec]
-    )
-    full_peak = torch.where(tf32, tf32_peak, products_peak)
-    at = points.point
-    peak = torch.where(points.half, half_peak[at], full_peak[at])
-    peak = torch.where(vector_class, fp32_peak[at], peak)
-    _, _, columns, inner = points.sides.unbind(1)
-    by_layout = points.of_classes(depends_on_layout)[points.kernel_class]
-    contiguous = points.contiguous[at] & by_layout
-    return Static(
-        points=points,
-        peak=peak,
-        bandwidth=torch.tensor([s.bandwidth or 1.0 for s in points.spec]),
-        cores=torch.tensor([float(s.cores or 64) for s in points.spec]),
-        device=torch.tensor([devices.index(s.key) for s in points.spec]),
-        architecture=torch.tensor([architectures.index(s.architecture) for s in points.spec]),
-        software=torch.tensor([software.index(software_of(row)) for row in points.rows]),
-        watts=torch.tensor([math.log(watts_of(s)) for s in points.spec]),
-        year=torch.tensor([years_after_2020(s) for s in points.spec]),
-        on_matrix=(peak > ON_MATRIX_FROM * products_peak[at]) & ~vector_class,
-        misaligned=((columns % 8 != 0) | (inner % 8 != 0)) & product & points.half,
-        log_cap=log_caps(points.classes)[points.kernel_class] * ~points.half,
-        contiguous_half_conv=contiguous & points.half & conv,
-        contiguous_op=contiguous,
-        target=torch.tensor([math.log(row.seconds) for row in points.rows]),
-    )
-
-
-def depends_on_layout(kind: str) -> bool:
-    """Say whether a kind of kernel runs otherwise on NCHW than on NHWC."""
-    return "convolution" in kind or kind in ("batch norm", "pooling", "copy")
-
-
-WINOGRAD = 1.8
-"""Most of the peak that an fp32 convolution of 3×3 reaches by Winograd's algorithm (Lavin 2016)."""
-
-
-def log_caps(classes: Sequence[str]) -> Tensor:
-    """Return (C,) logarithms of the largest share of the fp32 peak that a class can reach."""
-    fast = [name.startswith("convolution/") and name.endswith("/3") for name in classes]
-    return torch.tensor(fast) * math.log(WINOGRAD)
-
-
-def software_of(row: object) -> str:
-    """Return what rows of one framework share: an offset that no forecast has."""
-    name = f"{getattr(row, 'source', 'neusight-ops')} {getattr(row, 'software', '')}"
-    return name.strip()
-
-
-ON_MATRIX_FROM = 1.5
-"""Times the fp32 peak: a product that is computed faster than that is on a matrix engine."""
 PAGEABLE_BYTES_PER_S = 6e9
 """From ordinary host memory over PCIe 3; the tables that time this copy do not say what it took."""
 POWER = [math.log(0.8), math.log(16.0), 0.23]
@@ -158,16 +75,8 @@ POWER_KNEE = 4.0
 """The larger, the sharper the bend between a peak that power limits and one that it does not."""
 
 
-def watts_of(spec: DeviceSpec) -> float:
-    """Return the rated power; what is not known limits nothing."""
-    return spec.tdp_w or 1e4
-
-
-def years_after_2020(spec: DeviceSpec) -> float:
-    """Return how much newer a device is than one of 2020."""
-    return float((spec.year or 2020) - 2020)
-
-
+CROWDED = -0.2
+"""Log of what a doubling of the lanes leaves of the vector units' share, by guess."""
 REFERENCE_SOFTWARE = "timm pytorch-1.12"
 """Has no offset: the newest framework of the largest table."""
 
@@ -183,6 +92,8 @@ class Law(nn.Module):
         num_devices: How many have effects of their own.
         num_architectures: How many have.
         software: Names of frameworks, each with an offset of its own.
+        num_vendors: How many have effects of their own.
+        num_hosts: Machines that were measured, each with a dispatch of its own.
     """
 
     def __init__(
@@ -191,6 +102,8 @@ class Law(nn.Module):
         num_devices: int,
         num_architectures: int,
         software: Sequence[str],
+        num_vendors: int,
+        num_hosts: int,
     ) -> None:
         super().__init__()
         kinds = sorted({name.split("/")[0] for name in classes})
@@ -206,6 +119,10 @@ class Law(nn.Module):
         self.common = nn.Parameter(torch.zeros(3))
         self.device = nn.Parameter(torch.zeros(num_devices, 3))
         self.architecture = nn.Parameter(torch.zeros(num_architectures, 3))
+        self.vendor = nn.Parameter(torch.zeros(num_vendors, 3))
+        # log of what a doubling of the lanes leaves of the vector units' share
+        self.lanes = nn.Parameter(torch.tensor(CROWDED))
+        self.host = nn.Parameter(torch.zeros(num_hosts))
         self.software = nn.Parameter(torch.zeros(len(software)))
         self.has_offset = torch.tensor([name != REFERENCE_SOFTWARE for name in software])
 
@@ -216,7 +133,10 @@ class Law(nn.Module):
     def effects(self, static: Static) -> Tensor:
         """Return (P, 3) log shares of what each point's device sustains."""
         own = F.embedding(static.device, self.device)
-        return self.common + own + F.embedding(static.architecture, self.architecture)
+        kin = F.embedding(static.architecture, self.architecture)
+        made = F.embedding(static.vendor, self.vendor)
+        crowded = torch.tensor([0.0, 1.0, 0.0]) * (self.lanes * static.lanes)[:, None]
+        return self.common + made + kin + own + crowded
 
     def kernel_times(self, static: Static) -> Tensor:
         """Return (N,) seconds of every operation, all alike together."""
@@ -238,6 +158,7 @@ class Law(nn.Module):
             of["columns_at_half"].exp(),
             of["inner_at_half"].exp(),
             of["waves_at_half"].exp(),
+            torch.where(static.splits, self.scalars["inner_tile"].exp(), math.inf),
         )
         arithmetic = points.flops / (
             static.peak * log_share.exp() * sides * self.power_share(static)
@@ -245,6 +166,7 @@ class Law(nn.Module):
         log_bandwidth = F.logsigmoid(of["bandwidth_share"]) + effects[:, 2]
         log_bandwidth = log_bandwidth + of["contiguous_bandwidth"] * static.contiguous_op
         converted = of["contiguous_traffic"].exp() * static.contiguous_half_conv
+        converted = converted + of["channels_last_traffic"].exp() * static.fallback
         moved = points.num_bytes * (1 + converted)
         gain = bandwidth_gain(
             moved, self.scalars["cache_gain"].exp(), self.scalars["cache_bytes"].exp()
@@ -260,33 +182,42 @@ class Law(nn.Module):
         """Return (N,) what of a peak the rated power feeds.
 
         Watts per peak FLOP/s, times a gain per year that smaller transistors brought, up to all.
+        Products in full fp32 on a matrix engine need no more than the vector units at their peak.
         """
         log_watts = F.embedding(static.points.point, static.watts[:, None]).squeeze(1)
-        log_watts = log_watts - (static.peak / 1e12).log()
+        log_watts = log_watts - (static.fed_peak / 1e12).log()
         need = torch.where(static.on_matrix, self.power[0], self.power[1])
         gain = F.embedding(static.points.point, (static.year * self.power[2])[:, None]).squeeze(1)
         return _up_to_all((log_watts - need + gain).exp())
 
     def power_at(self, peak: float, spec: DeviceSpec, *, on_matrix: bool) -> float:
         """Return what of one peak of a device its power feeds."""
+        peak = peak if on_matrix else min(peak, spec.fp32_flops or peak)
         need, gain = self.power[0 if on_matrix else 1], self.power[2] * years_after_2020(spec)
         fed = torch.exp(math.log(watts_of(spec) / peak * 1e12) - need + gain)
         return _up_to_all(fed).item()
 
     def forward(self, static: Static) -> Tensor:
         """Return (R,) log seconds of every row."""
-        at_rows = self.at_points(static).log().index_select(0, static.points.row_point)
+        own = F.embedding(static.host, self.host[:, None]).squeeze(1).exp()
+        at_rows = self.at_points(static, own).log().index_select(0, static.points.row_point)
         offsets = self.software * self.has_offset
         return at_rows + offsets.index_select(0, static.software)
 
-    def at_points(self, static: Static) -> Tensor:
-        """Return (P,) seconds of every point, without any framework's offset."""
+    def at_points(self, static: Static, dispatch_of_host: Tensor | float = 1.0) -> Tensor:
+        """Return (P,) seconds of every point, without any framework's offset.
+
+        Args:
+            static: What is known of the points.
+            dispatch_of_host: (P,) how much longer than others their hosts take to dispatch.
+        """
         points = static.points
         scalars = {name: value.exp() for name, value in self.scalars.items()}
         busy = torch.zeros(len(points.spec)).index_add(0, points.point, self.kernel_times(static))
         bandwidth = static.bandwidth * self.effects(static)[:, 2].exp()
         busy = busy + scalars["update_bytes"] * points.updated / bandwidth
         dispatch = scalars["call_s"] * points.calls + scalars["update_call_s"] * points.tensors
+        dispatch = dispatch * dispatch_of_host
         overlap = exponent(self.scalars["dispatch_overlap"])
         micros = kernel_seconds(busy * 1e6, (dispatch * 1e6).clamp_min(1e-3), overlap)
         return micros * 1e-6 + points.copied / PAGEABLE_BYTES_PER_S
@@ -295,12 +226,14 @@ class Law(nn.Module):
         """Return how far the parameters are from where they belong without data."""
         pull, start = torch.tensor(list(PULL.values())), torch.tensor(list(START.values()))
         total = (pull * (self.kinds - start).square()).sum()
-        total = total + ((pull + 0.2) * self.beyond_kind.square()).sum()
+        beyond = torch.tensor([0.0 if name in WITHOUT_KIN else 0.2 for name in PULL])
+        total = total + ((pull + beyond) * self.beyond_kind.square()).sum()
         for name, value in self.scalars.items():
             total = total + 0.2 * (value - SCALARS[name]).square()
-        total = total + 8.0 * self.device.square().sum() + 3.0 * self.architecture.square().sum()
+        total = total + 40.0 * self.device.square().sum() + 15.0 * self.architecture.square().sum()
+        total = total + 3.0 * self.vendor.square().sum() + 2.0 * (self.lanes - CROWDED).square()
         total = total + 2.0 * (self.power - torch.tensor(POWER)).square().sum()
-        return total + 150.0 * self.software.square().sum()
+        return total + 5.0 * self.host.square().sum() + 150.0 * self.software.square().sum()
 
 
 def _up_to_all(fed: Tensor) -> Tensor:
@@ -316,7 +249,6 @@ def fit(
     rate: float = 0.1,
     huber: float = 0.1,
     pull: float = 2e-3,
-    one_device: bool = False,
 ) -> Law:
     """Return the law that fits rows best in log seconds.
 
@@ -328,12 +260,9 @@ def fit(
         rate: Largest learning rate.
         huber: Error beyond which a row counts linearly.
         pull: Weight of `Law.pull`.
-        one_device: All rows are of one device: kinds of kernels alone are fitted.
     """
     torch.manual_seed(0)
     law = Law(*num)
-    for effects in (law.common, law.architecture, law.device, law.power, law.software):
-        effects.requires_grad_(not one_device)
     optimizer = torch.optim.Adam(law.parameters(), lr=rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     kept = weights > 0

@@ -123,7 +123,7 @@ def _transformers(name: str, size: int) -> Subject:
     return _tokens(name, BertForQuestionAnswering(config), size, answers)
 
 
-# (class, layers, width, heads, length): the configurations of NeuSight's scripts
+# (class, layers, width, heads): the configurations of NeuSight's scripts
 NEUSIGHT = {
     "bert_large": ("bert", 24, 1024, 16),
     "gpt2_large": ("gpt2", 36, 1280, 20),
@@ -131,48 +131,51 @@ NEUSIGHT = {
     "gpt3_27": ("gpt2", 32, 2560, 32),
     "opt_13": ("opt", 24, 2048, 32),
 }
+DROPOUTS = {
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "gpt2": ("attn_pdrop", "resid_pdrop", "embd_pdrop"),
+    "opt": ("dropout", "attention_dropout"),
+}
 
 
 def _neusight(name: str, size: int) -> Subject:
-    from transformers import (
-        BertConfig,
-        BertModel,
-        GPT2Config,
-        GPT2LMHeadModel,
-        OPTConfig,
-        OPTForCausalLM,
-    )
+    return _neusight_subject(name, size, trained=True)
+
+
+def _neusight_eval(name: str, size: int) -> Subject:
+    return _neusight_subject(name, size, trained=False)
+
+
+def _neusight_subject(name: str, size: int, *, trained: bool) -> Subject:
+    """Return what NeuSight timed: in training with dropout and BERT's two heads, else without."""
+    import transformers
 
     kind, layers, width, heads = NEUSIGHT[name]
+    more = {} if trained else dict.fromkeys(DROPOUTS[kind], 0.0)
+    shape = NAMES_OF_SHAPE[kind]
+    more |= dict(zip(shape, (layers, width, heads), strict=True))
+    more |= {"attn_implementation": "eager", "use_cache": False}
     if kind == "bert":
-        config = BertConfig(
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            attn_implementation="eager",
-        )
-        return _tokens(name, BertModel(config), size, lambda _b, _t: {})
+        config = transformers.BertConfig(intermediate_size=4 * width, **more)
+        whole = "BertForPreTraining" if trained else "BertForSequenceClassification"
+        return _tokens(name, getattr(transformers, whole)(config), size, _attention_mask)
     if kind == "gpt2":
-        config = GPT2Config(
-            n_embd=width,
-            n_layer=layers,
-            n_head=heads,
-            n_positions=max(1024, size),
-            attn_implementation="eager",
-            use_cache=False,
-        )
-        return _tokens(name, GPT2LMHeadModel(config), size, lambda _b, _t: {})
-    config = OPTConfig(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        ffn_dim=4 * width,
-        word_embed_proj_dim=width,
-        attn_implementation="eager",
-        use_cache=False,
-    )
-    return _tokens(name, OPTForCausalLM(config), size, lambda _b, _t: {})
+        config = transformers.GPT2Config(n_positions=max(1024, size), **more)
+        return _tokens(name, transformers.GPT2LMHeadModel(config), size, lambda _b, _t: {})
+    config = transformers.OPTConfig(ffn_dim=4 * width, word_embed_proj_dim=width, **more)
+    return _tokens(name, transformers.OPTForCausalLM(config), size, lambda _b, _t: {})
+
+
+NAMES_OF_SHAPE = {
+    "bert": ("num_hidden_layers", "hidden_size", "num_attention_heads"),
+    "gpt2": ("n_layer", "n_embd", "n_head"),
+    "opt": ("num_hidden_layers", "hidden_size", "num_attention_heads"),
+}
+
+
+def _attention_mask(batch: int, length: int) -> Any:
+    """Return the mask that BERT made for itself in the measured version, and adds to its scores."""
+    return {"attention_mask": torch.empty(batch, length, dtype=torch.long, device="meta")}
 
 
 def _own(name: str, size: int) -> Subject:
@@ -233,5 +236,6 @@ BUILDERS: dict[str, Callable[[str, int], Subject]] = {
     "tv": _torchvision,
     "hf": _transformers,
     "neusight": _neusight,
+    "neusight-eval": _neusight_eval,
     "own": _own,
 }

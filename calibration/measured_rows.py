@@ -344,16 +344,17 @@ def _neusight(folder: Path) -> Iterator[StepRow]:
     for row in _table(folder, "neusight_model_latency.csv"):
         if row["n_devices"] != "1" or row["framework"] != "pytorch" or "switch" in row["model"]:
             continue
+        trained = row["mode"] == "train"
         yield StepRow(
             source="neusight",
-            model=f"neusight:{row['model']}",
+            model=f"neusight{'' if trained else '-eval'}:{row['model']}",
             family=row["model"],
             size=int(row["seq_len"]),
             device=ONE_DIE.get(row["hardware"], row["hardware"]),
             precision="fp32",
             memory_format="",
             batch_size=int(row["batch_per_device"]),
-            phases="gradients" if row["mode"] == "train" else "forward",
+            phases="gradients" if trained else "forward",
             software="pytorch 2.1",
             seconds=float(row["value"]) / 1e3,
         )
@@ -369,16 +370,26 @@ OP_KINDS = {
 TWO_INPUTS = ("add", "mul", "div", "pow")
 
 
-def op_rows(folder: Path, every: int = 1) -> list[OpRow]:
-    """Return NeuSight's operations.
+LEAST_SECONDS = 2e-4
+"""Shorter ones hold mostly what it costs to time one operation between two events."""
+MOST_COLUMNS = 16384
+"""Wider products are those of vocabularies: some devices are far slower at them."""
+
+
+def op_rows(folder: Path, most: int) -> list[OpRow]:
+    """Return NeuSight's operations, evenly chosen, so that each kind tells alike of each device.
 
     Args:
         folder: Of the tables.
-        every: Take every n-th row alone.
+        most: Operations of one kind on one device.
     """
     path = folder / "neusight_op_latency.csv.gz"
+    kinds: dict[tuple[str, str], list[OpRow]] = {}
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return [_op_row(row) for n, row in enumerate(csv.DictReader(file)) if n % every == 0]
+        for row in map(_op_row, csv.DictReader(file)):
+            if row.seconds > LEAST_SECONDS and (not row.sides or row.sides[2] <= MOST_COLUMNS):
+                kinds.setdefault((row.device, row.kind), []).append(row)
+    return [row for rows in kinds.values() for row in rows[:: -(-len(rows) // most)]]
 
 
 def _op_row(row: dict[str, str]) -> OpRow:

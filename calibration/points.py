@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphs import key_of, load_graph
 from measured_rows import OpRow, StepRow
-from traintime.forecast.device_step import FORWARD_CALLS, ON_VECTOR_UNITS, class_name
+from traintime.forecast.device_step import FORWARD_CALLS, ON_VECTOR_UNITS
+from traintime.forecast.kernel_classes import class_name
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Amount, Kernel, KernelGraph, Sides
 
@@ -36,6 +38,7 @@ class Points:
         spec: (P,) devices.
         precision: (P,) as the rows name it.
         contiguous: (P,) whether images are NCHW.
+        images: (P,) whether there are images.
         calls: (P,) operations dispatched.
         tensors: (P,) parameter tensors updated, 0 without an update.
         updated: (P,) parameters updated.
@@ -55,6 +58,7 @@ class Points:
     spec: tuple[DeviceSpec, ...]
     precision: tuple[str, ...]
     contiguous: Tensor
+    images: Tensor
     calls: Tensor
     tensors: Tensor
     updated: Tensor
@@ -65,6 +69,19 @@ class Points:
     def of_classes(self, test: Callable[[str], bool]) -> Tensor:
         """Return (C,) which classes pass a test of their kind."""
         return torch.tensor([test(name.split("/")[0]) for name in self.classes])
+
+
+class _Facts(NamedTuple):
+    """What `Points` has of each point."""
+
+    spec: DeviceSpec
+    precision: str
+    contiguous: bool
+    images: bool
+    calls: float = 0.0
+    tensors: float = 0.0
+    updated: float = 0.0
+    copied: float = 0.0
 
 
 def make_points(
@@ -85,7 +102,7 @@ def make_points(
     graphs: dict[Key, KernelGraph | None] = {}
     points: dict[tuple[object, ...], int] = {}
     ops: list[tuple[float, ...]] = []
-    facts: list[tuple[DeviceSpec, str, bool, float, float, float, float]] = []
+    facts: list[_Facts] = []
     kept: list[StepRow | OpRow] = []
     row_point: list[int] = []
     for row in rows:
@@ -93,7 +110,8 @@ def make_points(
             row_point.append(len(facts))
             ops.append(_single(row, len(facts), numbers))
             contiguous = row.memory_format == "contiguous"
-            facts.append((spec_of(row.device), row.precision, contiguous, 0.0, 0.0, 0.0, 0.0))
+            images = bool(row.memory_format)
+            facts.append(_Facts(spec_of(row.device), row.precision, contiguous, images))
             kept.append(row)
             continue
         graph_key = key_of(row)
@@ -110,10 +128,11 @@ def make_points(
             train = row.phases == "train"
             share = FORWARD_CALLS if row.phases == "forward" else 1.0
             facts.append(
-                (
+                _Facts(
                     spec_of(row.device),
                     row.precision,
                     contiguous,
+                    len(graph.input_shape) == 3,
                     graph.num_calls * share,
                     graph.parameter_tensors * train * UPDATE_CALLS[row.optimizer],
                     graph.parameters * train * UPDATE_TRAFFIC[row.optimizer],
@@ -123,7 +142,9 @@ def make_points(
         row_point.append(points[key])
         kept.append(row)
     table = torch.tensor(ops, dtype=torch.float64)
-    specs, precisions, contiguous_of, calls, tensors, updated, copied = zip(*facts, strict=True)
+    specs, precisions, contiguous_of, images, calls, tensors, updated, copied = zip(
+        *facts, strict=True
+    )
     return Points(
         classes=tuple(numbers),
         point=table[:, 0].long(),
@@ -136,6 +157,7 @@ def make_points(
         spec=specs,
         precision=precisions,
         contiguous=torch.tensor(contiguous_of),
+        images=torch.tensor(images),
         calls=torch.tensor(calls),
         tensors=torch.tensor(tensors),
         updated=torch.tensor(updated),

@@ -81,7 +81,10 @@ def test_a_device_without_a_name_is_refused(tmp_path: Path) -> None:
         ({"kind": "convolution", "window": 3, "role": "weight"}, "convolution/weight/3"),
         ({"kind": "convolution", "window": 4, "stride": 4}, "convolution/forward/patches"),
         ({"kind": "1×1 convolution", "role": "weight"}, "1×1 convolution/weight"),
-        ({"kind": "grouped convolution", "window": 3}, "grouped convolution/forward/narrow"),
+        (
+            {"kind": "grouped convolution", "window": 3, "sides": (32.0, 784.0, 4.0, 36.0)},
+            "grouped convolution/forward/narrow",
+        ),
         (
             {"kind": "grouped convolution", "sides": (4.0, 56.0, 504.0, 784.0), "role": "weight"},
             "grouped convolution/weight/wide",

@@ -12,7 +12,7 @@ from traintime.forecast.device_step import (
     sized_kernels,
 )
 
-from .synthetic_device import HALF_OF_EVERYTHING, card, graph, parameters
+from .synthetic_device import HALF_OF_EVERYTHING, card, graph, kernel, parameters
 
 WHOLE = DeviceShares(1.0, 1.0, 1.0, 1.0, 1.0, "by hand")
 
@@ -90,6 +90,19 @@ def test_images_by_channel_first_are_slower_where_the_fit_says_so():
     law = parameters(classes={"other/forward": slower})
     assert step(law, contiguous=True).kernels[1].seconds == pytest.approx(4e-4)
     assert step(law, contiguous=False).kernels[1].seconds == pytest.approx(2e-4)
+
+
+def test_groups_are_slower_by_channel_last_where_the_fit_says_so():
+    slower = dataclasses.replace(HALF_OF_EVERYTHING, channels_last_traffic=1.0)
+    law = parameters(classes={"layer norm/forward/groups": slower})
+    norm = dataclasses.replace(
+        kernel("layer norm", "forward", num_bytes=10e6), op="aten.native_group_norm"
+    )
+    images = graph(kernels=(norm,))
+    assert step(law, captured=images, contiguous=True).kernels[0].seconds == pytest.approx(2e-4)
+    assert step(law, captured=images, contiguous=False).kernels[0].seconds == pytest.approx(4e-4)
+    tokens = dataclasses.replace(images, input_shape=(128,))
+    assert step(law, captured=tokens, contiguous=False).kernels[0].seconds == pytest.approx(2e-4)
 
 
 def test_kinds_add_up_to_the_step():

@@ -32,6 +32,15 @@ def test_many_products_fill_the_cores_that_one_leaves_idle():
     assert share(25.0) == pytest.approx(0.5)
 
 
+def test_a_long_inner_side_is_split_among_cores_that_would_be_idle():
+    def share(inner: float) -> float:
+        return share_at_sides(1.0, 128.0, 128.0, inner, 100.0, 0.0, 0.0, 0.0, 1.0, 1000.0)
+
+    # 4 tiles of 1 + 24 parts each are one wave over 100 cores
+    assert share(24_000.0) == pytest.approx(0.5)
+    assert share(1.0) == pytest.approx(0.04 / 1.04, rel=1e-2)
+
+
 def test_traffic_that_stays_in_the_cache_is_faster():
     assert bandwidth_gain(0.0, 3.0, 1e6) == 4.0
     assert bandwidth_gain(1e6, 3.0, 1e6) == 2.5

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import inf
 from typing import Any
 
 from traintime.hardware.devices import DeviceSpec
@@ -41,6 +42,8 @@ class KernelClass:
         contiguous_peak_share: Factor on the 16-bit share where images are NCHW.
         contiguous_bandwidth_share: Factor on the bandwidth share there.
         contiguous_traffic: Traffic that converting to NHWC and back adds, relative to its own.
+        channels_last_traffic: The same on NHWC, of kernels that convert from it or have no good
+            kernel for it.
     """
 
     peak_share: float
@@ -55,6 +58,7 @@ class KernelClass:
     contiguous_peak_share: float = 1.0
     contiguous_bandwidth_share: float = 1.0
     contiguous_traffic: float = 0.0
+    channels_last_traffic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Parameters:
         devices: Shares of every device of the catalogue.
         spread: σ of the log error by evidence, with the quantile that covers 80 %.
         sources: Where the measurements come from.
+        inner_tile: Inner side of a product that one tile sums at least.
     """
 
     classes: Mapping[str, KernelClass]
@@ -111,11 +116,13 @@ class Parameters:
     devices: Mapping[str, DeviceShares]
     spread: Mapping[Evidence, float]
     sources: tuple[str, ...]
+    inner_tile: float = inf
 
     def kernel_class(self, name: str) -> KernelClass:
         """Return the class of a kernel; what was never measured goes by its nearest kin."""
         kind, role, *_ = name.split("/")
-        for known in (name, f"{kind}/{role}", f"{kind}/{role}/3", f"{kind}/forward/3"):
+        nearest = (f"{kind}/{role}/wide", f"{kind}/{role}", f"{kind}/{role}/3", f"{kind}/forward/3")
+        for known in (name, *nearest):
             if known in self.classes:
                 return self.classes[known]
         return self.classes.get(f"{kind}/forward", self.classes["other/forward"])

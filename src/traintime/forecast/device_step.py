@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import inf
+from typing import Literal, NamedTuple
 
 from traintime.errors import InputError
-from traintime.forecast.device_parameters import DeviceShares, KernelClass, Parameters
-from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides
+from traintime.forecast.device_parameters import DeviceShares, Parameters
+from traintime.forecast.kernel_classes import class_name, is_misaligned, slow_in_nhwc, splits_inner
+from traintime.forecast.kernel_time import (
+    bandwidth_gain,
+    kernel_seconds,
+    num_tiles,
+    share_in_tiles,
+)
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Kernel, KernelGraph
 
@@ -20,27 +27,42 @@ FORWARD_CALLS = 0.4
 """Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
 
+class KernelWork(NamedTuple):
+    """What of a kernel no device has a part in, in one layout of images.
+
+    Args:
+        arithmetic: FLOP over the share of the sustained rate that a full device reaches.
+        idle: How much longer that takes for each core; few tiles leave cores idle.
+        traffic: Bytes over the share of the sustained bandwidth.
+    """
+
+    arithmetic: float
+    idle: float
+    traffic: float
+
+
 @dataclass(frozen=True, slots=True)
 class SizedKernel:
-    """A kernel at one batch and input size, with the class it belongs to.
+    """A kernel at one batch and input size.
 
     Args:
         kernel: What it is.
-        shape_class: How its kind uses a device.
         flops: Of one.
         num_bytes: Read and written by one.
         sides: (batch, rows, columns, inner) of a product.
+        channels_last: Its work on NHWC, and wherever there are no images.
+        contiguous: Its work on NCHW.
     """
 
     kernel: Kernel
-    shape_class: KernelClass
     flops: float
     num_bytes: float
     sides: tuple[float, float, float, float]
+    channels_last: KernelWork
+    contiguous: KernelWork
 
 
-@dataclass(frozen=True, slots=True)
-class KernelTime:
+class KernelTime(NamedTuple):
     """What kernels alike take of a step.
 
     Args:
@@ -97,32 +119,6 @@ class DeviceStep:
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
 
-def class_name(kernel: Kernel) -> str:
-    """Return what the fit tells apart: kind, role, and for convolutions what kernels differ by."""
-    if kernel.phase == "forward":
-        role = "forward"
-    else:
-        role = "weight" if kernel.op.endswith(".weight") else "backward"
-    name = f"{kernel.kind}/{role}"
-    if kernel.kind == "grouped convolution":
-        return f"{name}/{'narrow' if _group_width(kernel, role) in NARROW else 'wide'}"
-    if kernel.kind != "convolution":
-        return name
-    if kernel.window == kernel.stride:
-        return f"{name}/patches"
-    return f"{name}/{min(kernel.window, WIDEST_WINDOW)}"
-
-
-WIDEST_WINDOW = 7
-NARROW = (2, 4, 8, 16, 32, 64)
-"""Channels of a group that have kernels of their own; others fall back to slower ones in NHWC."""
-
-
-def _group_width(kernel: Kernel, role: str) -> float:
-    assert kernel.sides, "every convolution has sides"
-    return (kernel.sides.rows if role == "weight" else kernel.sides.columns).at(1)
-
-
 def sized_kernels(
     graph: KernelGraph,
     batch_size: float,
@@ -141,14 +137,54 @@ def sized_kernels(
     """
     everything_half = precision == "half"
     scale = 0.5 if everything_half else 1.0
+    has_images = len(graph.input_shape) == 3
     sized: list[SizedKernel] = []
     for kernel in graph.kernels:
         if everything_half and not kernel.half:
             kernel = replace(kernel, half=True)
         flops, num_bytes, sides = kernel.at(batch_size, size)
-        shape_class = parameters.kernel_class(class_name(kernel))
-        sized.append(SizedKernel(kernel, shape_class, flops, num_bytes * scale, sides))
+        num_bytes *= scale
+        works = (
+            _work(kernel, flops, num_bytes, sides, parameters, layout)
+            for layout in ("channels last" if has_images else "", "contiguous")
+        )
+        sized.append(SizedKernel(kernel, flops, num_bytes, sides, *works))
     return sized
+
+
+def _work(
+    kernel: Kernel,
+    flops: float,
+    num_bytes: float,
+    sides: tuple[float, float, float, float],
+    parameters: Parameters,
+    layout: str,
+) -> KernelWork:
+    name = class_name(kernel)
+    shape = parameters.kernel_class(name)
+    bandwidth_share = shape.bandwidth_share
+    converted = 0.0
+    if layout == "contiguous":
+        bandwidth_share *= shape.contiguous_bandwidth_share
+        converted = shape.contiguous_traffic * (kernel.half and "convolution" in kernel.kind)
+    elif layout == "channels last":
+        converted = shape.channels_last_traffic * slow_in_nhwc(name, half=kernel.half)
+    num_bytes *= 1.0 + converted
+    gain = bandwidth_gain(num_bytes, parameters.cache_gain, parameters.cache_bytes)
+    traffic = (num_bytes + shape.bytes_at_start) / (bandwidth_share * gain)
+    if not flops:
+        return KernelWork(0.0, 0.0, traffic)
+    _, rows, columns, inner = sides
+    share = shape.peak_share if kernel.half else shape.peak_share_fp32
+    if kernel.half and is_misaligned(name, rows, columns, inner):
+        share *= shape.misaligned_share
+    if kernel.half and layout == "contiguous":
+        share *= shape.contiguous_peak_share
+    halves = shape.rows_at_half, shape.columns_at_half, shape.inner_at_half
+    share *= share_in_tiles(rows, columns, inner, *halves)
+    splits = splits_inner(kernel.kind, contiguous=layout == "contiguous")
+    idle = shape.waves_at_half / num_tiles(*sides, parameters.inner_tile if splits else inf)
+    return KernelWork(flops / share, idle, traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,24 +279,16 @@ def predict_device_step(
 def _kernel_time(
     one: SizedKernel, device: Rates, parameters: Parameters, *, contiguous: bool
 ) -> KernelTime:
-    kernel, shape = one.kernel, one.shape_class
-    num_bytes = one.num_bytes
-    bandwidth = device.bandwidth * shape.bandwidth_share
-    nchw = contiguous and kernel.half
-    if contiguous:
-        bandwidth *= shape.contiguous_bandwidth_share
-    if nchw and "convolution" in kernel.kind:
-        num_bytes *= 1.0 + shape.contiguous_traffic
-    bandwidth *= bandwidth_gain(num_bytes, parameters.cache_gain, parameters.cache_bytes)
-    traffic_s = (num_bytes + shape.bytes_at_start) / bandwidth
-    arithmetic_s = 0.0
-    if one.flops:
-        arithmetic_s = one.flops / _flops_per_s(one, device, contiguous=nchw)
-    seconds = parameters.launch_s + kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
-    count = kernel.count
+    kernel, count = one.kernel, one.kernel.count
+    work = one.contiguous if contiguous else one.channels_last
+    traffic_s = work.traffic / device.bandwidth
+    arithmetic_s, seconds = 0.0, traffic_s
+    if work.arithmetic:
+        arithmetic_s = work.arithmetic * (1.0 + work.idle * device.cores) / _peak(kernel, device)
+        seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
     return KernelTime(
         kernel,
-        count * seconds,
+        count * (parameters.launch_s + seconds),
         count * arithmetic_s,
         count * traffic_s,
         count * one.flops,
@@ -268,27 +296,7 @@ def _kernel_time(
     )
 
 
-def _flops_per_s(one: SizedKernel, device: Rates, *, contiguous: bool) -> float:
-    kernel, shape = one.kernel, one.shape_class
-    _, _, columns, inner = one.sides
-    share = shape.peak_share if kernel.half else shape.peak_share_fp32
+def _peak(kernel: Kernel, device: Rates) -> float:
     if kernel.kind in ON_VECTOR_UNITS:
-        peak = device.vector
-    else:
-        peak = device.matrix_half if kernel.half else device.matrix_full
-    if kernel.half and (columns % 8 or inner % 8):
-        share *= shape.misaligned_share
-    if contiguous:
-        share *= shape.contiguous_peak_share
-    return (
-        peak
-        * share
-        * share_at_sides(
-            *one.sides,
-            device.cores,
-            shape.rows_at_half,
-            shape.columns_at_half,
-            shape.inner_at_half,
-            shape.waves_at_half,
-        )
-    )
+        return device.vector
+    return device.matrix_half if kernel.half else device.matrix_full

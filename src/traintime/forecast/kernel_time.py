@@ -15,6 +15,7 @@ tiles and waves).
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Protocol
 
 
@@ -32,6 +33,61 @@ class Number(Protocol):
 TILE = 128.0
 
 
+def num_tiles(
+    batch: Number, rows: Number, columns: Number, inner: Number, inner_tile: Number = inf
+) -> Any:
+    """Return how many parts a product of these sides is cut into, each for one core.
+
+    Args:
+        batch: Products.
+        rows: Of the result.
+        columns: Of the result.
+        inner: Side that is summed over; a long one is split among cores too (split-K).
+        inner_tile: What of the inner side one part sums at least.
+    """
+    return batch * (rows / TILE + 1.0) * (columns / TILE + 1.0) * (inner / inner_tile + 1.0)
+
+
+def share_in_tiles(
+    rows: Number,
+    columns: Number,
+    inner: Number,
+    rows_at_half: Number,
+    columns_at_half: Number,
+    inner_at_half: Number,
+) -> Any:
+    """Return how much of its best rate a product of these sides reaches within a core, 0 to 1.
+
+    Short sides leave parts of a tile empty, and a short inner side leaves the pipeline cold. Each
+    share is x / (x + x½).
+
+    Args:
+        rows: Of the result.
+        columns: Of the result.
+        inner: Side that is summed over.
+        rows_at_half: Rows at which half of the rate is reached; so for the other sides.
+        columns_at_half: See there.
+        inner_at_half: See there.
+    """
+    return (
+        rows
+        / (rows + rows_at_half)
+        * (columns / (columns + columns_at_half))
+        * (inner / (inner + inner_at_half))
+    )
+
+
+def share_of_waves(tiles: Number, cores: Number, waves_at_half: Number) -> Any:
+    """Return how much of the device's rate so many tiles reach: few leave cores idle.
+
+    Args:
+        tiles: That the product is cut into.
+        cores: Streaming multiprocessors of the device.
+        waves_at_half: Tiles per core at which half of the rate is reached.
+    """
+    return 1.0 / (1.0 + waves_at_half * cores / tiles)
+
+
 def share_at_sides(
     batch: Number,
     rows: Number,
@@ -42,32 +98,25 @@ def share_at_sides(
     columns_at_half: Number,
     inner_at_half: Number,
     waves_at_half: Number,
+    inner_tile: Number = inf,
 ) -> Any:
-    """Return how much of its best rate a product of these sides reaches, 0 to 1.
-
-    Short sides leave parts of a tile empty, a short inner side leaves the pipeline cold, and few
-    tiles leave cores idle. Each share is x / (x + x½).
+    """Return how much of a device's best rate a product of these sides reaches, 0 to 1.
 
     Args:
-        batch: Products.
-        rows: Of the result.
-        columns: Of the result.
-        inner: Side that is summed over.
-        cores: Streaming multiprocessors of the device.
-        rows_at_half: Rows at which half of the rate is reached; so for the other sides.
+        batch: See `num_tiles`.
+        rows: See there.
+        columns: See there.
+        inner: See there.
+        cores: See `share_of_waves`.
+        rows_at_half: See `share_in_tiles`.
         columns_at_half: See there.
         inner_at_half: See there.
-        waves_at_half: Tiles per core at which half of the rate is reached.
+        waves_at_half: See `share_of_waves`.
+        inner_tile: See `num_tiles`.
     """
-    tiles = batch * (rows / TILE + 1.0) * (columns / TILE + 1.0)
-    waves = tiles / cores
-    return (
-        rows
-        / (rows + rows_at_half)
-        * (columns / (columns + columns_at_half))
-        * (inner / (inner + inner_at_half))
-        * (waves / (waves + waves_at_half))
-    )
+    inside = share_in_tiles(rows, columns, inner, rows_at_half, columns_at_half, inner_at_half)
+    tiles = num_tiles(batch, rows, columns, inner, inner_tile)
+    return inside * share_of_waves(tiles, cores, waves_at_half)
 
 
 def bandwidth_gain(num_bytes: Number, cache_gain: Number, cache_bytes: Number) -> Any:

@@ -1,0 +1,112 @@
+"""Which kernels the fit tells apart: those that use a device in different ways."""
+
+from __future__ import annotations
+
+from traintime.workload.kernels import Kernel
+
+
+def class_name(kernel: Kernel) -> str:
+    """Return what the fit tells apart: kind, role, and for convolutions what kernels differ by."""
+    if kernel.phase == "forward":
+        role = "forward"
+    else:
+        role = "weight" if kernel.op.endswith(".weight") else "backward"
+    name = f"{kernel.kind}/{role}"
+    if kernel.kind == "grouped convolution":
+        return f"{name}/{_group_class(kernel, role)}"
+    if "group_norm" in kernel.op:
+        return f"{name}/groups"
+    if kernel.kind != "convolution":
+        return name
+    if kernel.window == kernel.stride:
+        return f"{name}/patches"
+    return f"{name}/{min(kernel.window, WIDEST_WINDOW)}"
+
+
+WIDEST_WINDOW = 7
+OWN_WIDTHS = (4, 8, 16, 32)
+MANY_GROUPS, MANY_CHANNELS = 16, 256
+WIDEST_MIDDLE = 48
+"""Read from networks timed with the cuDNN of 2022 on an RTX 3090; its documents do not say them."""
+
+
+def _group_class(kernel: Kernel, role: str) -> str:
+    """Return which kernels cuDNN has for a grouped convolution in NHWC.
+
+    "narrow" groups of a few equal widths have kernels of their own if there are enough of them; all
+    others fall back to one that is many times slower, the wider the slower up to a tile of 64.
+    Groups that are the "samples" of a batch, each with its own weights, were put in NCHW before.
+    """
+    assert kernel.sides, "every convolution has sides"
+    if any(kernel.sides.batch.per_sample):
+        return "samples"
+    groups, rows, columns, inner = kernel.at(1).sides
+    width, other = {
+        "forward": (columns, inner),
+        "backward": (columns, inner),
+        "weight": (rows, columns),
+    }[role]
+    equal = width * kernel.window**2 == other
+    many = groups >= MANY_GROUPS or groups * width >= MANY_CHANNELS
+    if equal and width in OWN_WIDTHS and many:
+        return "narrow"
+    return "middle" if width <= WIDEST_MIDDLE else "wide"
+
+
+def slow_in_nhwc(name: str, *, half: bool) -> bool:
+    """Say whether kernels of a class convert from NHWC, or fall back to slow ones there.
+
+    Args:
+        name: Of the class.
+        half: Whether they compute in 16 bits.
+    """
+    kind, _, *shape = name.split("/")
+    if kind == "grouped convolution":
+        return half and shape != ["samples"]
+    return shape == ["groups"]
+
+
+def splits_inner(kind: str, *, contiguous: bool) -> bool:
+    """Say whether a long inner side is split among cores.
+
+    torch's own kernels of depthwise convolutions, which run on NCHW, sum each weight's gradient in
+    one block.
+
+    Args:
+        kind: Of kernel.
+        contiguous: Whether images are NCHW.
+    """
+    return not (contiguous and kind == "depthwise convolution")
+
+
+ALIGNED = 8
+"""Values of 16 bits in one load. Shorter sides are padded to a tile whatever they are."""
+
+
+def lies_along(name: str) -> tuple[str, ...]:
+    """Return which of rows and inner side values may lie along in memory, beside the columns.
+
+    The other counts places (in a batch, in space or time), whose number needs no alignment. Of a
+    plain product that is taken to be the longer one.
+
+    Args:
+        name: Of the class.
+    """
+    kind, role, *_ = name.split("/")
+    if "convolution" in kind:
+        return ("rows",) if role == "weight" else ("inner",)
+    return ("rows", "inner")
+
+
+def is_misaligned(name: str, rows: float, columns: float, inner: float) -> bool:
+    """Say whether values of a product in 16 bits cannot be loaded several at a time.
+
+    Args:
+        name: Of its class.
+        rows: Of the result.
+        columns: Of the result.
+        inner: Side that is summed over.
+    """
+    along = lies_along(name)
+    shortest = min(side for side, of in ((rows, "rows"), (inner, "inner")) if of in along)
+    return any(side > ALIGNED and side % ALIGNED for side in (columns, shortest))

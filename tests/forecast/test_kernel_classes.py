@@ -1,0 +1,77 @@
+import dataclasses
+
+import pytest
+
+from traintime.forecast.kernel_classes import (
+    class_name,
+    is_misaligned,
+    slow_in_nhwc,
+    splits_inner,
+)
+from traintime.workload.kernels import Amount, Kernel, Sides
+
+from .synthetic_device import kernel
+
+
+def convolution(groups: int, width: int, *, role: str = "forward") -> Kernel:
+    """A convolution of so many groups, each of as many channels into as many."""
+    places, patch = 1e6, float(width * 3**2)
+    sides = {
+        "forward": (groups, places, width, patch),
+        "backward": (groups, places, width, patch),
+        "weight": (groups, width, patch, places),
+    }[role]
+    phase = "forward" if role == "forward" else "backward"
+    made = kernel("grouped convolution", phase, flops=1.0)
+    op = f"{made.op}.weight" if role == "weight" else made.op
+    amounts = Sides(*(Amount((float(side),)) for side in sides))
+    return dataclasses.replace(made, op=op, sides=amounts, window=3)
+
+
+@pytest.mark.parametrize("role", ["forward", "backward", "weight"])
+@pytest.mark.parametrize(
+    ("groups", "width", "shape"),
+    [
+        (32, 4, "narrow"),
+        (8, 32, "narrow"),  # 256 channels
+        (4, 32, "middle"),  # few groups of few channels
+        (14, 24, "middle"),
+        (16, 56, "wide"),
+        (2, 64, "wide"),
+    ],
+)
+def test_grouped_convolutions_differ_by_what_cudnn_has_for_nhwc(
+    groups: int, width: int, shape: str, role: str
+):
+    assert class_name(convolution(groups, width, role=role)).split("/")[1:] == [role, shape]
+
+
+def test_groups_that_are_the_samples_of_a_batch_are_told_apart():
+    one = convolution(32, 8)
+    assert one.sides
+    own_weights = dataclasses.replace(one.sides, batch=Amount((0.0,), (32.0,)))
+    each = dataclasses.replace(one, sides=own_weights)
+    assert class_name(each) == "grouped convolution/forward/samples"
+
+
+def test_only_kernels_without_a_good_one_on_nhwc_are_slow_there():
+    assert slow_in_nhwc("grouped convolution/forward/wide", half=True)
+    assert not slow_in_nhwc("grouped convolution/forward/wide", half=False)
+    assert not slow_in_nhwc("grouped convolution/forward/samples", half=True)
+    assert slow_in_nhwc("layer norm/forward/groups", half=False)
+    assert not slow_in_nhwc("convolution/forward/3", half=True)
+
+
+def test_depthwise_kernels_on_nchw_alone_do_not_split_their_sums():
+    assert not splits_inner("depthwise convolution", contiguous=True)
+    assert splits_inner("depthwise convolution", contiguous=False)
+    assert splits_inner("convolution", contiguous=True)
+
+
+def test_the_number_of_places_needs_no_alignment():
+    assert not is_misaligned("convolution/forward/3", 49.0, 64.0, 576.0)
+    assert not is_misaligned("convolution/weight/3", 64.0, 576.0, 49.0)
+    assert not is_misaligned("matrix product/backward", 64.0, 64.0, 1001.0)
+    assert is_misaligned("matrix product/forward", 1001.0, 64.0, 60.0)
+    assert is_misaligned("convolution/weight/3", 60.0, 576.0, 49.0)
+    assert is_misaligned("convolution/forward/3", 48.0, 60.0, 576.0)
