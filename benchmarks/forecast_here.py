@@ -71,7 +71,8 @@ def main() -> None:
     if given.only:
         result = _memory_anew(json.loads(given.out.read_text()), measured["cases"])
     else:
-        result = _all_anew(measured)
+        before = json.loads(given.out.read_text()) if given.out.exists() else {}
+        result = _all_anew(measured) | {"after_ten_steps": _with_earlier(before, measured)}
     measured_on.write(given.out, result)
     for row in result["rows"]:
         found = row["found"]
@@ -91,6 +92,22 @@ def _all_anew(measured: dict[str, Any]) -> dict[str, Any]:
         "rows": [_steps(answers), _after_ten(answers), _memory(answers)],
         "notes": [_families(answers), _worst(answers), _baseline(answers)],
     }
+
+
+def _with_earlier(before: dict[str, Any], measured: dict[str, Any]) -> dict[str, list[float]]:
+    """Return log(forecast / actual) of epochs after ten steps, by when they were measured.
+
+    How steady a shared machine is changes from hour to hour, so earlier hours count as well.
+    """
+    errors = [
+        float(f"{math.log(_epoch_after_ten(case) / case['epoch_s']):.4g}")
+        for case in measured["cases"]
+    ]
+    return before.get("after_ten_steps", {}) | {measured["measured_on"]["date"]: errors}
+
+
+def _epoch_after_ten(case: dict[str, Any]) -> float:
+    return median(case["first_steps_s"][WARM_STEPS:]) * case["epoch_steps"]
 
 
 def _memory_anew(before: dict[str, Any], cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -120,7 +137,6 @@ def _answer(case: dict[str, Any], parameters: ProcessorParameters) -> Answer:
     )
     flops = graph.flops(batch)
     peak = spec.half_flops if half else spec.fp32_flops
-    seen = median(case["first_steps_s"][WARM_STEPS:])
     return Answer(
         model=case["model"],
         family=case["family"],
@@ -129,7 +145,7 @@ def _answer(case: dict[str, Any], parameters: ProcessorParameters) -> Answer:
         step_s=case["step_median_s"],
         forecast_step_s=step.seconds,
         epoch_s=case["epoch_s"],
-        forecast_epoch_s=seen * case["epoch_steps"],
+        forecast_epoch_s=_epoch_after_ten(case),
         epoch_spread=case["epoch_spread"],
         flops_over_peak_s=flops / (peak or math.inf),
         **_memory_of(graph, case),

@@ -165,9 +165,9 @@ def _unseen() -> dict[str, Any]:
 
 
 def _spread_after_steps() -> float:
-    """Return how far an epoch was off what the first ten steps of it said."""
-    answers = _unseen()["answers"]
-    return _short(conformal_sigma(math.log(a["forecast_epoch_s"] / a["epoch_s"]) for a in answers))
+    """Return how far epochs were off what ten steps of each said, in every hour so far."""
+    hours = _unseen()["after_ten_steps"].values()
+    return _short(conformal_sigma(error for errors in hours for error in errors))
 
 
 if __name__ == "__main__":
