@@ -64,7 +64,8 @@ HERE_REASONS = (
     "width, and no dilation. Memory is measured beyond what the process held after its imports, and forecast by "
     "playing the blocks of the captured step through on glibc's heap, where freed ones leave holes that later ones do "
     "not fit. Which hole a block finds depends on small objects and on addresses, so the same case measured twice "
-    "differs too. The rules of the heap were read from random networks, and tried on these 20 models while they were "
+    "differs too. The rules of the heap and of what kernels allocate were read from calls of malloc in random networks, "
+    "whose own errors hardly fell by them, and tried on these 20 models while they were "
     "written. The one share beside it was set by these very cases."
 )
 
