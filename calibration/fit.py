@@ -173,6 +173,7 @@ def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
     return {
         "classes": dict(sorted(classes.items())),
         **{name: _short(value) for name, value in overlaps.items()},
+        "tile_growth": _short(law.scalars["tile_growth"].item()),
         **{name: _short(scalars[name]) for name in PLAIN_SCALARS},
         "update_bytes": {
             # Fitted for SGD with momentum (5 values moved); the others by their values moved.
@@ -203,7 +204,7 @@ def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
         "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
         "bytes_at_start": math.exp(logs["bytes_at_start"]),
     }
-    if depends_on_layout(kind):
+    if depends_on_layout(name):
         plain |= {
             "contiguous_peak_share": math.exp(logs["contiguous_peak"]),
             "contiguous_bandwidth_share": math.exp(logs["contiguous_bandwidth"]),
@@ -241,16 +242,20 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     fp32 = spec.fp32_flops or spec.half_flops or 1e12
     plain = spec.fp32_matrix_flops or fp32
 
-    def share(peak: float) -> float:
-        on_matrix = peak > ON_MATRIX_FROM * plain
+    def share(peak: float, *, on_matrix: bool) -> float:
         fed = law.power_at(peak, spec, on_matrix=on_matrix)
-        return _short(fed * (matrix if on_matrix else vector))
+        return fed * (matrix if on_matrix else vector)
 
+    half, tf32 = spec.half_flops or fp32, spec.tf32_flops
+    # Who publishes a peak in 16 bits alone has nothing but a matrix engine.
+    on_matrix = half > ON_MATRIX_FROM * plain or not spec.fp32_flops
+    full = share(plain, on_matrix=False)
+    rounded = share(tf32, on_matrix=True) * law.scalars["tf32"].exp().item() if tf32 else full
     return {
-        "half": share(spec.half_flops or fp32),
-        "tf32": share(spec.tf32_flops or plain),
-        "full": share(plain),
-        "vector": share(fp32),
+        "half": _short(share(half, on_matrix=on_matrix)),
+        "tf32": _short(rounded),
+        "full": _short(full),
+        "vector": _short(share(fp32, on_matrix=False)),
         "bandwidth": _short(bandwidth),
         "evidence": _evidence(fitting, spec),
     }

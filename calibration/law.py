@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from law_inputs import Static, watts_of, years_after_2020
-from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides
+from law_inputs import Products, Static, watts_of, years_after_2020
+from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides, widening
 from traintime.hardware.devices import DeviceSpec
 
 START = {
@@ -44,8 +44,23 @@ PULL = {
     "contiguous_traffic": 0.05,
     "channels_last_traffic": 0.01,
 }
-WITHOUT_KIN = ("channels_last_traffic",)
-"""What tells nothing of one class by another of its kind."""
+PULL_TO_KIND = {
+    "peak_share": 1.0,
+    "fp32": 100.0,
+    "bandwidth_share": 1.0,
+    "bytes_at_start": 8.0,
+    "rows_at_half": 8.0,
+    "columns_at_half": 8.0,
+    "inner_at_half": 8.0,
+    "waves_at_half": 8.0,
+    "misaligned": 8.0,
+    "contiguous_peak": 1.0,
+    "contiguous_bandwidth": 1.0,
+    "contiguous_traffic": 1.0,
+    "channels_last_traffic": 0.01,
+}
+"""How firmly a class is held to its kind: how kernels use tiles is alike in all of its roles, and
+what a number format costs is a matter of the engine alone. Conversions tell nothing of others."""
 SCALARS = {
     "overlap": -1.4,  # logit of how far the exponent is between 1 and the largest
     "launch_s": math.log(4e-6),
@@ -54,6 +69,8 @@ SCALARS = {
     "update_call_s": math.log(1.5e-5),
     "dispatch_overlap": 0.4,  # so too
     "update_bytes": math.log(24.0),
+    "tile_growth": 0.0,
+    "tf32": 0.0,  # log of what its products reach of the share in 16 bits
     "cache_gain": math.log(0.2),
     "cache_bytes": math.log(4e6),
 }
@@ -71,10 +88,10 @@ def exponent(logit: Tensor) -> Tensor:
 PAGEABLE_BYTES_PER_S = 6e9
 """From ordinary host memory over PCIe 3; the tables that time this copy do not say what it took."""
 POWER = [math.log(0.8), math.log(16.0), 0.23]
-POWER_KNEE = 4.0
-"""The larger, the sharper the bend between a peak that power limits and one that it does not."""
-
-
+POWER_KNEE = 8.0
+"""The larger, the sharper the bend between a peak that power limits and one that it does not. Read
+from how fast a V100 and an A40 train ResNet-50 and BERT at power limits of 100 to 300 W (Zeus: You,
+Chung and Chowdhury 2023, zeus_power_throughput.csv)."""
 CROWDED = -0.2
 """Log of what a doubling of the lanes leaves of the vector units' share, by guess."""
 REFERENCE_SOFTWARE = "timm pytorch-1.12"
@@ -140,55 +157,84 @@ class Law(nn.Module):
 
     def kernel_times(self, static: Static) -> Tensor:
         """Return (N,) seconds of every operation, all alike together."""
+        points, products = static.points, static.products
+        of_classes = dict(zip(START, self.classes().unbind(1), strict=True))
+        matrix, vector, bandwidth = self.effects(static).unbind(1)
+        traffic = self._traffic_s(static, of_classes, bandwidth)
+        arithmetic = self._arithmetic_s(products, of_classes, (matrix, vector))
+        # In microseconds: powers of a nanosecond in seconds are too small for a float.
+        joined = kernel_seconds(
+            (arithmetic * 1e6).clamp_min(1e-4),
+            traffic.index_select(0, products.kernel) * 1e6,
+            exponent(self.scalars["overlap"]),
+        )
+        seconds = traffic.index_copy(0, products.kernel, joined * 1e-6)
+        return points.count * (seconds + static.in_turn * self.scalars["launch_s"].exp())
+
+    def _traffic_s(
+        self, static: Static, of_classes: Mapping[str, Tensor], effect: Tensor
+    ) -> Tensor:
+        """Return (N,) seconds of memory traffic alone of one of each kernel."""
         points = static.points
-        columns = F.embedding(points.kernel_class, self.classes()).unbind(1)
-        of = dict(zip(START, columns, strict=True))
-        at = points.point
-        effects = F.embedding(at, self.effects(static))
-        half = points.half
-        log_share = F.logsigmoid(of["peak_share"] + torch.where(half, 0.0, of["fp32"]))
-        log_share = log_share + static.log_cap
-        log_share = log_share + torch.where(static.on_matrix, effects[:, 0], effects[:, 1])
-        log_share = log_share - F.softplus(of["misaligned"]) * static.misaligned
-        log_share = log_share + of["contiguous_peak"] * (static.contiguous_op & half)
-        sides = share_at_sides(
-            *points.sides.unbind(1),
-            static.cores[at],
-            of["rows_at_half"].exp(),
-            of["columns_at_half"].exp(),
-            of["inner_at_half"].exp(),
-            of["waves_at_half"].exp(),
-            torch.where(static.splits, self.scalars["inner_tile"].exp(), math.inf),
-        )
-        arithmetic = points.flops / (
-            static.peak * log_share.exp() * sides * self.power_share(static)
-        )
-        log_bandwidth = F.logsigmoid(of["bandwidth_share"]) + effects[:, 2]
-        log_bandwidth = log_bandwidth + of["contiguous_bandwidth"] * static.contiguous_op
-        converted = of["contiguous_traffic"].exp() * static.contiguous_half_conv
-        converted = converted + of["channels_last_traffic"].exp() * static.fallback
+
+        def of(values: Tensor) -> Tensor:
+            return values.index_select(0, points.kernel_class)
+
+        log_share = of(F.logsigmoid(of_classes["bandwidth_share"]))
+        log_share = log_share + of(of_classes["contiguous_bandwidth"]) * static.contiguous_op
+        rate = (static.bandwidth * effect.exp()).index_select(0, points.point)
+        converted = of(of_classes["contiguous_traffic"].exp()) * static.contiguous_half_conv
+        converted = converted + of(of_classes["channels_last_traffic"].exp()) * static.fallback
         moved = points.num_bytes * (1 + converted)
         gain = bandwidth_gain(
             moved, self.scalars["cache_gain"].exp(), self.scalars["cache_bytes"].exp()
         )
-        moved = moved + of["bytes_at_start"].exp()
-        traffic = moved / (static.bandwidth[at] * log_bandwidth.exp() * gain)
-        overlap = exponent(self.scalars["overlap"])
-        # In microseconds: powers of a nanosecond in seconds are too small for a float.
-        micros = kernel_seconds((arithmetic * 1e6).clamp_min(1e-4), traffic * 1e6, overlap)
-        return points.count * (micros * 1e-6 + self.scalars["launch_s"].exp())
+        moved = moved + of(of_classes["bytes_at_start"].exp()) * static.in_turn
+        return moved / (rate * log_share.exp() * gain)
 
-    def power_share(self, static: Static) -> Tensor:
-        """Return (N,) what of a peak the rated power feeds.
+    def _arithmetic_s(
+        self,
+        products: Products,
+        of_classes: Mapping[str, Tensor],
+        effects: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Return (M,) seconds of arithmetic alone of one of each product."""
+
+        def of(values: Tensor) -> Tensor:
+            return values.index_select(0, products.kernel_class)
+
+        peak_share = of_classes["peak_share"]
+        log_share = torch.where(
+            products.half | products.tf32,
+            of(F.logsigmoid(peak_share)),
+            of(F.logsigmoid(peak_share + of_classes["fp32"])),
+        )
+        matrix, vector = (effect.index_select(0, products.point) for effect in effects)
+        log_share = log_share + products.log_cap + torch.where(products.on_matrix, matrix, vector)
+        log_share = log_share + self.scalars["tf32"] * products.tf32
+        log_share = log_share - of(F.softplus(of_classes["misaligned"])) * products.misaligned
+        log_share = log_share + of(of_classes["contiguous_peak"]) * products.contiguous_half
+        wide = widening(products.core_flops, self.scalars["tile_growth"])
+        sides = share_at_sides(
+            *products.sides.unbind(1),
+            products.cores,
+            of(of_classes["rows_at_half"].exp()) * wide,
+            of(of_classes["columns_at_half"].exp()) * wide,
+            of(of_classes["inner_at_half"].exp()),
+            of(of_classes["waves_at_half"].exp()),
+            torch.where(products.splits, self.scalars["inner_tile"].exp(), math.inf),
+        )
+        rate = products.peak * log_share.exp() * sides * self.power_share(products)
+        return products.flops / rate
+
+    def power_share(self, products: Products) -> Tensor:
+        """Return (M,) what of a peak the rated power feeds.
 
         Watts per peak FLOP/s, times a gain per year that smaller transistors brought, up to all.
         Products in full fp32 on a matrix engine need no more than the vector units at their peak.
         """
-        log_watts = F.embedding(static.points.point, static.watts[:, None]).squeeze(1)
-        log_watts = log_watts - (static.fed_peak / 1e12).log()
-        need = torch.where(static.on_matrix, self.power[0], self.power[1])
-        gain = F.embedding(static.points.point, (static.year * self.power[2])[:, None]).squeeze(1)
-        return _up_to_all((log_watts - need + gain).exp())
+        need = torch.where(products.on_matrix, self.power[0], self.power[1])
+        return _up_to_all((products.log_watts - need + products.year * self.power[2]).exp())
 
     def power_at(self, peak: float, spec: DeviceSpec, *, on_matrix: bool) -> float:
         """Return what of one peak of a device its power feeds."""
@@ -226,10 +272,11 @@ class Law(nn.Module):
         """Return how far the parameters are from where they belong without data."""
         pull, start = torch.tensor(list(PULL.values())), torch.tensor(list(START.values()))
         total = (pull * (self.kinds - start).square()).sum()
-        beyond = torch.tensor([0.0 if name in WITHOUT_KIN else 0.2 for name in PULL])
-        total = total + ((pull + beyond) * self.beyond_kind.square()).sum()
+        to_kind = torch.tensor(list(PULL_TO_KIND.values()))
+        total = total + (to_kind * self.beyond_kind.square()).sum()
         for name, value in self.scalars.items():
             total = total + 0.2 * (value - SCALARS[name]).square()
+        total = total + 40.0 * self.common.square().sum()
         total = total + 40.0 * self.device.square().sum() + 15.0 * self.architecture.square().sum()
         total = total + 3.0 * self.vendor.square().sum() + 2.0 * (self.lanes - CROWDED).square()
         total = total + 2.0 * (self.power - torch.tensor(POWER)).square().sum()

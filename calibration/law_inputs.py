@@ -10,8 +10,53 @@ import torch
 from torch import Tensor
 
 from points import Points, is_product, on_vector_units
-from traintime.forecast.kernel_classes import ALIGNED, lies_along, slow_in_nhwc, splits_inner
+from traintime.forecast.kernel_classes import (
+    ALIGNED,
+    lies_along,
+    slow_in_nhwc,
+    splits_inner,
+    steps_in_turn,
+)
 from traintime.hardware.devices import DeviceSpec
+
+
+@dataclass(frozen=True)
+class Products:
+    """What only kernels with arithmetic have; M of the N kernels.
+
+    Args:
+        kernel: (M,) number of each among all kernels.
+        point, kernel_class, flops, sides, half: As `Points` has them.
+        cores: (M,) of the device.
+        peak: (M,) FLOP/s by its data sheet.
+        core_flops: (M,) of that, of one core.
+        on_matrix: (M,) whether a matrix engine computes it.
+        tf32: (M,) whether it rounds to TF32.
+        log_watts: (M,) rated, for each 10¹² FLOP/s that power has to feed.
+        year: (M,) of the device, after 2020.
+        misaligned: (M,) how far values are from being loaded several at a time.
+        log_cap: (M,) of the largest share of the peak.
+        contiguous_half: (M,) whether it is of NCHW images in 16 bits.
+        splits: (M,) whether a long inner side is split.
+    """
+
+    kernel: Tensor
+    point: Tensor
+    kernel_class: Tensor
+    flops: Tensor
+    sides: Tensor
+    half: Tensor
+    cores: Tensor
+    peak: Tensor
+    core_flops: Tensor
+    on_matrix: Tensor
+    tf32: Tensor
+    log_watts: Tensor
+    year: Tensor
+    misaligned: Tensor
+    log_cap: Tensor
+    contiguous_half: Tensor
+    splits: Tensor
 
 
 @dataclass(frozen=True)
@@ -19,25 +64,19 @@ class Static:
     """What of the points never changes while fitting, gathered once."""
 
     points: Points
+    products: Products
+    in_turn: Tensor
     peak: Tensor
     bandwidth: Tensor
-    cores: Tensor
     device: Tensor
     architecture: Tensor
     software: Tensor
     host: Tensor
-    watts: Tensor
-    year: Tensor
     vendor: Tensor
     lanes: Tensor
-    on_matrix: Tensor
-    fed_peak: Tensor
-    misaligned: Tensor
-    log_cap: Tensor
     contiguous_half_conv: Tensor
     contiguous_op: Tensor
     fallback: Tensor
-    splits: Tensor
     target: Tensor
 
 
@@ -63,30 +102,55 @@ def prepare(
     at = points.point
     peak = torch.where(points.half, half_peak[at], full_peak[at])
     peak = torch.where(vector_class, fp32_peak[at], peak)
-    on_matrix = (peak > ON_MATRIX_FROM * products_peak[at]) & ~vector_class
-    by_layout = points.of_classes(depends_on_layout)[points.kernel_class]
-    contiguous = points.contiguous[at] & by_layout
+    rounded = tf32[at] & ~points.half & ~vector_class
+    on_matrix = (peak > ON_MATRIX_FROM * products_peak[at]) & ~vector_class | rounded
+    by_layout = torch.tensor([depends_on_layout(name) for name in points.classes])
+    contiguous = points.contiguous[at] & by_layout[points.kernel_class]
+    fed_peak = torch.where(on_matrix, peak, torch.minimum(peak, fp32_peak[at]))
+    cores = torch.tensor([float(s.cores or 64) for s in points.spec])[at]
+    log_watts = torch.tensor([math.log(watts_of(s)) for s in points.spec])[at]
+    year = torch.tensor([years_after_2020(s) for s in points.spec])[at]
+    in_turn = _in_turn(points)
+    (kernel,) = (points.flops > 0).nonzero(as_tuple=True)
+    products = Products(
+        kernel,
+        *(
+            value[kernel]
+            for value in (
+                at,
+                points.kernel_class,
+                points.flops,
+                _sides_at_once(points, in_turn),
+                points.half,
+                cores,
+                peak,
+                peak / cores,
+                on_matrix,
+                rounded,
+                log_watts - (fed_peak / 1e12).log(),
+                year,
+                _misaligned(points) * product * points.half,
+                log_caps(points.classes)[points.kernel_class] * ~(points.half | rounded),
+                contiguous & points.half,
+                ~(points.contiguous[at] & ~_splits(points)),
+            )
+        ),
+    )
     return Static(
         points=points,
+        products=products,
+        in_turn=in_turn,
         peak=peak,
         bandwidth=torch.tensor([s.bandwidth or 1.0 for s in points.spec]),
-        cores=torch.tensor([float(s.cores or 64) for s in points.spec]),
         device=torch.tensor([devices.index(s.key) for s in points.spec]),
         architecture=torch.tensor([architectures.index(s.architecture) for s in points.spec]),
         software=torch.tensor([software.index(software_of(row)) for row in points.rows]),
         host=_hosts(points),
-        watts=torch.tensor([math.log(watts_of(s)) for s in points.spec]),
-        year=torch.tensor([years_after_2020(s) for s in points.spec]),
         vendor=torch.tensor([vendors.index(s.vendor) for s in points.spec]),
         lanes=torch.tensor([doublings_of_lanes(s) for s in points.spec]),
-        on_matrix=on_matrix,
-        fed_peak=torch.where(on_matrix, peak, torch.minimum(peak, fp32_peak[at])),
-        misaligned=_misaligned(points) & product & points.half,
-        log_cap=log_caps(points.classes)[points.kernel_class] * ~points.half,
         contiguous_half_conv=contiguous & points.half & conv,
         contiguous_op=contiguous,
         fallback=points.images[at] & ~points.contiguous[at] & _slow_in_nhwc(points),
-        splits=~(points.contiguous[at] & ~_splits(points)),
         target=torch.tensor([math.log(row.seconds) for row in points.rows]),
     )
 
@@ -99,6 +163,17 @@ def _hosts(points: Points) -> Tensor:
     return torch.tensor([numbers[name] for name in names])
 
 
+def _in_turn(points: Points) -> Tensor:
+    """Return (N,) how many products of each kernel wait for each other."""
+    recurrent = points.of_classes(lambda kind: steps_in_turn(kind, 2.0) > 1)[points.kernel_class]
+    return points.sides[:, 0].where(recurrent, 1.0)
+
+
+def _sides_at_once(points: Points, in_turn: Tensor) -> Tensor:
+    """Return (N, 4) sides with only those products that a device computes at the same time."""
+    return torch.cat([points.sides[:, :1] / in_turn[:, None], points.sides[:, 1:]], 1)
+
+
 def _misaligned(points: Points) -> Tensor:
     """Return (N,) whether values of each kernel lie along sides that are no multiple of 8."""
     _, rows, columns, inner = points.sides.unbind(1)
@@ -108,10 +183,17 @@ def _misaligned(points: Points) -> Tensor:
         for side in ("rows", "inner")
     )
     shortest = torch.minimum(rows.where(by_rows, NEVER), inner.where(by_inner, NEVER))
-    along_columns, along_shortest = (
-        (side > ALIGNED) & (side % ALIGNED != 0) for side in (columns, shortest)
-    )
-    return along_columns | along_shortest
+    padded = points.of_classes(lambda kind: "convolution" in kind)[points.kernel_class]
+    along_columns, along_shortest = (_misalignment(side, padded) for side in (columns, shortest))
+    return torch.maximum(along_columns, along_shortest)
+
+
+def _misalignment(sides: Tensor, padded: Tensor) -> Tensor:
+    """Return (N,) what `kernel_classes.misalignment` says of one side."""
+    whole = sides.where(sides.isfinite(), ALIGNED).round().long()
+    together = torch.gcd(whole, torch.tensor(ALIGNED)).where(sides > ALIGNED, ALIGNED).float()
+    share = 1 - together.log2() / math.log2(ALIGNED)
+    return torch.where(padded, share.ceil(), share)
 
 
 NEVER = torch.tensor(math.inf)
@@ -133,9 +215,10 @@ def _slow_in_nhwc(points: Points) -> Tensor:
     return torch.where(points.half, in_16[number], in_32[number])
 
 
-def depends_on_layout(kind: str) -> bool:
-    """Say whether a kind of kernel runs otherwise on NCHW than on NHWC."""
-    return "convolution" in kind or kind in ("batch norm", "pooling", "copy")
+def depends_on_layout(name: str) -> bool:
+    """Say whether a class of kernels runs otherwise on NCHW than on NHWC."""
+    kind = name.split("/")[0]
+    return "convolution" in kind or kind in ("batch norm", "pooling")
 
 
 WINOGRAD = 1.8
@@ -158,9 +241,15 @@ ON_MATRIX_FROM = 1.5
 """Times the fp32 peak: a product that is computed faster than that is on a matrix engine."""
 
 
+MEMORY_JOULES_PER_BYTE = 60e-12
+"""Beside arithmetic: where the rate over the power limit meets zero in Zeus's table, 25 W with the
+0.9 TB/s of a V100 and 75 W with the 0.7 TB/s of an A40 (zeus_power_throughput.csv)."""
+
+
 def watts_of(spec: DeviceSpec) -> float:
-    """Return the rated power; what is not known limits nothing."""
-    return spec.tdp_w or 1e4
+    """Return the rated power that the memory leaves; what is not known limits nothing."""
+    rated = spec.tdp_w or 1e4
+    return max(rated / 2, rated - MEMORY_JOULES_PER_BYTE * (spec.bandwidth or 0.0))
 
 
 def years_after_2020(spec: DeviceSpec) -> float:

@@ -114,7 +114,7 @@ def _timm(folder: Path) -> Iterator[StepRow]:
         if not row["framework"].startswith(NEWEST):
             continue
         # The same network with other weights needs no graph of its own.
-        alike = (row["params_m"], row["gmacs"], row["input_size"], row["model"].startswith("tf_"))
+        alike = (row["params_m"], row["gmacs"], row["input_size"], without_weights(row["model"]))
         model = first_of.setdefault(alike, row["model"])
         batch = int(row["batch_per_device"])
         yield StepRow(
@@ -131,6 +131,15 @@ def _timm(folder: Path) -> Iterator[StepRow]:
             seconds=batch / float(row["value"]),
             parameters=float(row["params_m"] or 0) * 1e6,
         )
+
+
+TRAINED_ON = re.compile(r"^(ssl_|swsl_|ig_|adv_)|(_in21ft1k|_in22ft1k|_in21k|_miil|_sam|_ap|_ns)$")
+"""Parts of a name that say how its weights came about, not what the network is."""
+
+
+def without_weights(model: str) -> str:
+    """Return what of a model's name says which network it is."""
+    return TRAINED_ON.sub("", model)
 
 
 FAMILIES = (
@@ -251,7 +260,20 @@ TENSORFLOW_MODELS = {
 }
 
 
+TENSORFLOW = re.compile(r"tensorflow (\d+)\.(\d+)")
+
+
+def _rounds_to_tf32(framework: str) -> bool:
+    """Say whether a TensorFlow computes fp32 products in TF32 where the device can.
+
+    Google's do from 2.4 on. Of 1.15 only NVIDIA's own build runs on such a device, and it does.
+    """
+    version = TENSORFLOW.match(framework)
+    return bool(version) and (int(version[1]), int(version[2])) not in ((2, 2), (2, 3))
+
+
 def _lambda_tensorflow(folder: Path) -> Iterator[StepRow]:
+    ampere = _tf32_devices(folder)
     for row in _table(folder, "lambda_tensorflow.csv"):
         known = TENSORFLOW_MODELS.get(row["model"])
         if not known or row["n_devices"] != "1" or row["mode"] != "train":
@@ -259,13 +281,14 @@ def _lambda_tensorflow(folder: Path) -> Iterator[StepRow]:
         if "XLA" in row["framework"] or "data=syn" not in row["notes"]:
             continue
         batch = int(row["batch_per_device"])
+        rounded = row["hardware"] in ampere and _rounds_to_tf32(row["framework"])
         yield StepRow(
             source="lambda-tf",
             model=known[0],
             family=row["model"],
             size=known[1],
             device=row["hardware"],
-            precision="half" if row["precision"] == "fp16" else "fp32",
+            precision="half" if row["precision"] == "fp16" else "tf32" if rounded else "fp32",
             memory_format="contiguous",
             batch_size=batch,
             phases="train",

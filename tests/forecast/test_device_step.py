@@ -85,6 +85,41 @@ def test_every_kernel_costs_its_launch():
     assert step(parameters(launch_s=1e-4)).seconds == pytest.approx(11.2e-4)
 
 
+def test_every_step_of_a_recurrent_network_costs_a_launch():
+    recurrent = graph(kernels=(kernel("recurrent", "forward", flops=1e9),))
+    law = parameters(launch_s=1e-4)
+    launches = step(law, captured=recurrent).seconds - step(captured=recurrent).seconds
+    assert launches == pytest.approx(64 * 1e-4)
+
+
+def test_steps_of_a_recurrent_network_do_not_fill_cores_together():
+    few = dataclasses.replace(HALF_OF_EVERYTHING, waves_at_half=1.0)
+    law = parameters(classes={"other/forward": few})
+
+    def seconds(kind: str) -> float:
+        one = graph(kernels=(kernel(kind, "forward", flops=1e9),))
+        return step(law, captured=one).kernels[0].seconds
+
+    # (64 / 128 + 1)² tiles at a time, 64 times as many in a batch, on 100 cores
+    assert seconds("recurrent") == pytest.approx(2e-4 * (1 + 100 / 2.25), rel=1e-2)
+    assert seconds("batched product") == pytest.approx(2e-4 * (1 + 100 / (64 * 2.25)), rel=1e-2)
+
+
+def test_the_same_sides_leave_more_of_a_faster_core_idle():
+    narrow = dataclasses.replace(HALF_OF_EVERYTHING, rows_at_half=64.0)
+    law = parameters(
+        classes={"matrix product/forward": narrow, "other/forward": narrow}, tile_growth=0.5
+    )
+    product = graph(kernels=(kernel("matrix product", "forward", flops=1e9),))
+
+    def seconds(half_flops: float) -> float:
+        return step(law, spec=card(fp16_flops=half_flops), captured=product).kernels[0].seconds
+
+    # 64 rows are half of the rate of a core of 1 TFLOP/s, and a third of that of one of 4
+    assert seconds(100e12) == pytest.approx(2 * 2e-4)
+    assert seconds(400e12) == pytest.approx(3 * 2e-4 / 4)
+
+
 def test_images_by_channel_first_are_slower_where_the_fit_says_so():
     slower = dataclasses.replace(HALF_OF_EVERYTHING, contiguous_bandwidth_share=0.5)
     law = parameters(classes={"other/forward": slower})

@@ -4,9 +4,10 @@ import pytest
 
 from traintime.forecast.kernel_classes import (
     class_name,
-    is_misaligned,
+    misalignment,
     slow_in_nhwc,
     splits_inner,
+    steps_in_turn,
 )
 from traintime.workload.kernels import Amount, Kernel, Sides
 
@@ -62,6 +63,11 @@ def test_only_kernels_without_a_good_one_on_nhwc_are_slow_there():
     assert not slow_in_nhwc("convolution/forward/3", half=True)
 
 
+def test_parts_of_channels_are_joined_slowly_in_nhwc():
+    assert slow_in_nhwc("copy/backward/joined", half=True)
+    assert not slow_in_nhwc("copy/backward/moved", half=True)
+
+
 def test_depthwise_kernels_on_nchw_alone_do_not_split_their_sums():
     assert not splits_inner("depthwise convolution", contiguous=True)
     assert splits_inner("depthwise convolution", contiguous=False)
@@ -69,9 +75,38 @@ def test_depthwise_kernels_on_nchw_alone_do_not_split_their_sums():
 
 
 def test_the_number_of_places_needs_no_alignment():
-    assert not is_misaligned("convolution/forward/3", 49.0, 64.0, 576.0)
-    assert not is_misaligned("convolution/weight/3", 64.0, 576.0, 49.0)
-    assert not is_misaligned("matrix product/backward", 64.0, 64.0, 1001.0)
-    assert is_misaligned("matrix product/forward", 1001.0, 64.0, 60.0)
-    assert is_misaligned("convolution/weight/3", 60.0, 576.0, 49.0)
-    assert is_misaligned("convolution/forward/3", 48.0, 60.0, 576.0)
+    assert not misalignment("convolution/forward/3", 49.0, 64.0, 576.0)
+    assert not misalignment("convolution/weight/3", 64.0, 576.0, 49.0)
+    assert not misalignment("matrix product/backward", 64.0, 64.0, 1001.0)
+    assert misalignment("matrix product/forward", 1001.0, 64.0, 60.0)
+    assert misalignment("convolution/weight/3", 60.0, 576.0, 49.0)
+    assert misalignment("convolution/forward/3", 48.0, 60.0, 576.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "share"), [(64.0, 0.0), (60.0, 1 / 3), (50.0, 2 / 3), (49.0, 1.0), (3.0, 0.0)]
+)
+def test_fewer_values_in_a_load_are_further_from_alignment(side: float, share: float):
+    assert misalignment("matrix product/forward", 64.0, side, 64.0) == pytest.approx(share)
+
+
+def test_a_convolution_pads_channels_that_do_not_fill_a_load_however_many_are_missing():
+    assert misalignment("convolution/forward/3", 1e6, 60.0, 576.0) == 1.0
+    assert misalignment("convolution/forward/3", 1e6, 57.0, 576.0) == 1.0
+
+
+def test_steps_of_a_recurrent_network_wait_for_each_other_and_products_of_a_batch_do_not():
+    assert steps_in_turn("recurrent", 35.0) == 35.0
+    assert steps_in_turn("batched product", 35.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        ("aten._to_copy", "copy/forward"),
+        ("aten.cat", "copy/forward/joined"),
+        ("aten.clone", "copy/forward/moved"),
+    ],
+)
+def test_copies_that_convert_join_or_move_values_are_told_apart(op: str, name: str):
+    assert class_name(dataclasses.replace(kernel("copy", "forward"), op=op)) == name

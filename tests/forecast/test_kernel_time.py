@@ -1,6 +1,11 @@
 import pytest
 
-from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides
+from traintime.forecast.kernel_time import (
+    bandwidth_gain,
+    kernel_seconds,
+    share_at_sides,
+    widening,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,8 @@ def test_traffic_that_stays_in_the_cache_is_faster():
     assert bandwidth_gain(0.0, 3.0, 1e6) == 4.0
     assert bandwidth_gain(1e6, 3.0, 1e6) == 2.5
     assert bandwidth_gain(1e12, 3.0, 1e6) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_core_four_times_as_fast_needs_tiles_twice_as_wide_where_caches_keep_half_of_the_pace():
+    assert widening(4e12, 0.5) / widening(1e12, 0.5) == pytest.approx(2.0)
+    assert widening(4e12, 0.0) == widening(1e12, 0.7) == 1.0

@@ -30,15 +30,15 @@ class KernelClass:
     """How one kind of kernel in one role uses a device.
 
     Args:
-        peak_share: Of the sustained rate, at large sides, in 16 bits.
+        peak_share: Of the sustained rate, at large sides, in 16 bits and in TF32.
         peak_share_fp32: The same in 32 bits.
         bandwidth_share: Of the memory's bandwidth.
         bytes_at_start: Traffic that a kernel costs before its own.
-        rows_at_half: Rows of the result at which half of the rate is reached.
+        rows_at_half: Rows of the result at which a core of 10¹² FLOP/s reaches half of its rate.
         columns_at_half: See there.
-        inner_at_half: See there.
+        inner_at_half: Inner side at which any core does.
         waves_at_half: Tiles per core at which half of the rate is reached.
-        misaligned_share: Of the rate in 16 bits where a side is no multiple of 8.
+        misaligned_share: Of the rate in 16 bits where each value needs a load of its own.
         contiguous_peak_share: Factor on the 16-bit share where images are NCHW.
         contiguous_bandwidth_share: Factor on the bandwidth share there.
         contiguous_traffic: Traffic that converting to NHWC and back adds, relative to its own.
@@ -101,6 +101,7 @@ class Parameters:
         spread: σ of the log error by evidence, with the quantile that covers 80 %.
         sources: Where the measurements come from.
         inner_tile: Inner side of a product that one tile sums at least.
+        tile_growth: Exponent by which rows and columns at half grow with the rate of a core.
     """
 
     classes: Mapping[str, KernelClass]
@@ -117,6 +118,7 @@ class Parameters:
     spread: Mapping[Evidence, float]
     sources: tuple[str, ...]
     inner_tile: float = inf
+    tile_growth: float = 0.0
 
     def kernel_class(self, name: str) -> KernelClass:
         """Return the class of a kernel; what was never measured goes by its nearest kin."""

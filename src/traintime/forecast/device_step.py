@@ -9,12 +9,19 @@ from typing import Literal, NamedTuple
 
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import DeviceShares, Parameters
-from traintime.forecast.kernel_classes import class_name, is_misaligned, slow_in_nhwc, splits_inner
+from traintime.forecast.kernel_classes import (
+    class_name,
+    misalignment,
+    slow_in_nhwc,
+    splits_inner,
+    steps_in_turn,
+)
 from traintime.forecast.kernel_time import (
     bandwidth_gain,
     kernel_seconds,
     num_tiles,
-    share_in_tiles,
+    share_of_side,
+    widening,
 )
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Kernel, KernelGraph
@@ -34,11 +41,15 @@ class KernelWork(NamedTuple):
         arithmetic: FLOP over the share of the sustained rate that a full device reaches.
         idle: How much longer that takes for each core; few tiles leave cores idle.
         traffic: Bytes over the share of the sustained bandwidth.
+        short_rows: How much longer few rows make the arithmetic of a core of 10¹² FLOP/s.
+        short_columns: The same for columns.
     """
 
     arithmetic: float
     idle: float
     traffic: float
+    short_rows: float = 0.0
+    short_columns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,7 @@ def sized_kernels(
         flops, num_bytes, sides = kernel.at(batch_size, size)
         num_bytes *= scale
         works = (
-            _work(kernel, flops, num_bytes, sides, parameters, layout)
+            _work(kernel, flops, num_bytes, sides, parameters, layout, tf32=precision == "tf32")
             for layout in ("channels last" if has_images else "", "contiguous")
         )
         sized.append(SizedKernel(kernel, flops, num_bytes, sides, *works))
@@ -159,7 +170,38 @@ def _work(
     sides: tuple[float, float, float, float],
     parameters: Parameters,
     layout: str,
+    *,
+    tf32: bool,
 ) -> KernelWork:
+    name = class_name(kernel)
+    shape = parameters.kernel_class(name)
+    batch, rows, columns, inner = sides
+    in_turn = steps_in_turn(kernel.kind, batch)
+    traffic = _traffic(kernel, num_bytes, in_turn, parameters, layout)
+    if not flops:
+        return KernelWork(0.0, 0.0, traffic)
+    as_in_16_bits = kernel.half or (tf32 and kernel.kind not in ON_VECTOR_UNITS)
+    share = shape.peak_share if as_in_16_bits else shape.peak_share_fp32
+    share *= share_of_side(inner, shape.inner_at_half)
+    if kernel.half:
+        share *= shape.misaligned_share ** misalignment(name, rows, columns, inner)
+    if kernel.half and layout == "contiguous":
+        share *= shape.contiguous_peak_share
+    splits = splits_inner(kernel.kind, contiguous=layout == "contiguous")
+    inner_tile = parameters.inner_tile if splits else inf
+    return KernelWork(
+        arithmetic=flops / share,
+        idle=shape.waves_at_half / num_tiles(batch / in_turn, rows, columns, inner, inner_tile),
+        traffic=traffic,
+        short_rows=shape.rows_at_half / rows,
+        short_columns=shape.columns_at_half / columns,
+    )
+
+
+def _traffic(
+    kernel: Kernel, num_bytes: float, in_turn: float, parameters: Parameters, layout: str
+) -> float:
+    """Return bytes, with what a layout adds to them, over the share of the bandwidth."""
     name = class_name(kernel)
     shape = parameters.kernel_class(name)
     bandwidth_share = shape.bandwidth_share
@@ -171,20 +213,7 @@ def _work(
         converted = shape.channels_last_traffic * slow_in_nhwc(name, half=kernel.half)
     num_bytes *= 1.0 + converted
     gain = bandwidth_gain(num_bytes, parameters.cache_gain, parameters.cache_bytes)
-    traffic = (num_bytes + shape.bytes_at_start) / (bandwidth_share * gain)
-    if not flops:
-        return KernelWork(0.0, 0.0, traffic)
-    _, rows, columns, inner = sides
-    share = shape.peak_share if kernel.half else shape.peak_share_fp32
-    if kernel.half and is_misaligned(name, rows, columns, inner):
-        share *= shape.misaligned_share
-    if kernel.half and layout == "contiguous":
-        share *= shape.contiguous_peak_share
-    halves = shape.rows_at_half, shape.columns_at_half, shape.inner_at_half
-    share *= share_in_tiles(rows, columns, inner, *halves)
-    splits = splits_inner(kernel.kind, contiguous=layout == "contiguous")
-    idle = shape.waves_at_half / num_tiles(*sides, parameters.inner_tile if splits else inf)
-    return KernelWork(flops / share, idle, traffic)
+    return (num_bytes + in_turn * shape.bytes_at_start) / (bandwidth_share * gain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +227,9 @@ class Rates:
         bandwidth: Byte/s.
         cores: Streaming multiprocessors.
         peak: FLOP/s by the data sheet for the precision asked for.
+        core_half: FLOP/s by the data sheet of one core, for products in 16 bits.
+        core_full: The same for products in 32 bits.
+        core_vector: The same outside the matrix engine.
     """
 
     matrix_half: float
@@ -206,6 +238,9 @@ class Rates:
     bandwidth: float
     cores: float
     peak: float
+    core_half: float
+    core_full: float
+    core_vector: float
 
 
 def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) -> Rates:
@@ -225,13 +260,17 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
     plain = spec.fp32_matrix_flops or fp32
     tf32 = spec.tf32_flops or plain
     full, full_share = (tf32, shares.tf32) if precision == "tf32" else (plain, shares.full)
+    cores = float(spec.cores or 64)
     return Rates(
         matrix_half=half * shares.half,
         matrix_full=full * full_share,
         vector=fp32 * shares.vector,
         bandwidth=bandwidth * shares.bandwidth,
-        cores=float(spec.cores or 64),
+        cores=cores,
         peak=half if precision in ("amp", "half") else full,
+        core_half=half / cores,
+        core_full=full / cores,
+        core_vector=fp32 / cores,
     )
 
 
@@ -284,11 +323,16 @@ def _kernel_time(
     traffic_s = work.traffic / device.bandwidth
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
-        arithmetic_s = work.arithmetic * (1.0 + work.idle * device.cores) / _peak(kernel, device)
+        sustained, of_core = _rates_of(kernel, device)
+        wide = widening(of_core, parameters.tile_growth)
+        longer = (1.0 + wide * work.short_rows) * (1.0 + wide * work.short_columns)
+        longer *= 1.0 + work.idle * device.cores
+        arithmetic_s = work.arithmetic * longer / sustained
         seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
+    launches = steps_in_turn(kernel.kind, one.sides[0])
     return KernelTime(
         kernel,
-        count * (parameters.launch_s + seconds),
+        count * (launches * parameters.launch_s + seconds),
         count * arithmetic_s,
         count * traffic_s,
         count * one.flops,
@@ -296,7 +340,10 @@ def _kernel_time(
     )
 
 
-def _peak(kernel: Kernel, device: Rates) -> float:
+def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:
+    """Return what computes a kernel: FLOP/s that all sustain, and of one core by the data sheet."""
     if kernel.kind in ON_VECTOR_UNITS:
-        return device.vector
-    return device.matrix_half if kernel.half else device.matrix_full
+        return device.vector, device.core_vector
+    if kernel.half:
+        return device.matrix_half, device.core_half
+    return device.matrix_full, device.core_full

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from traintime.workload.kernels import Kernel
 
 
@@ -16,6 +18,8 @@ def class_name(kernel: Kernel) -> str:
         return f"{name}/{_group_class(kernel, role)}"
     if "group_norm" in kernel.op:
         return f"{name}/groups"
+    if kernel.kind == "copy" and not kernel.op.endswith(CASTS):
+        return f"{name}/{'joined' if kernel.op.endswith(OF_PARTS) else 'moved'}"
     if kernel.kind != "convolution":
         return name
     if kernel.window == kernel.stride:
@@ -23,6 +27,8 @@ def class_name(kernel: Kernel) -> str:
     return f"{name}/{min(kernel.window, WIDEST_WINDOW)}"
 
 
+CASTS = "_to_copy"
+OF_PARTS = ("cat", "slice_backward", "copy_")
 WIDEST_WINDOW = 7
 OWN_WIDTHS = (4, 8, 16, 32)
 MANY_GROUPS, MANY_CHANNELS = 16, 256
@@ -63,7 +69,7 @@ def slow_in_nhwc(name: str, *, half: bool) -> bool:
     kind, _, *shape = name.split("/")
     if kind == "grouped convolution":
         return half and shape != ["samples"]
-    return shape == ["groups"]
+    return shape in (["groups"], ["joined"])
 
 
 def splits_inner(kind: str, *, contiguous: bool) -> bool:
@@ -98,8 +104,10 @@ def lies_along(name: str) -> tuple[str, ...]:
     return ("rows", "inner")
 
 
-def is_misaligned(name: str, rows: float, columns: float, inner: float) -> bool:
-    """Say whether values of a product in 16 bits cannot be loaded several at a time.
+def misalignment(name: str, rows: float, columns: float, inner: float) -> float:
+    """Return how far values of a product in 16 bits are from being loaded 8 at a time, 0 to 1.
+
+    0 where 8 lie in one load, 1 where each needs its own.
 
     Args:
         name: Of its class.
@@ -109,4 +117,22 @@ def is_misaligned(name: str, rows: float, columns: float, inner: float) -> bool:
     """
     along = lies_along(name)
     shortest = min(side for side, of in ((rows, "rows"), (inner, "inner")) if of in along)
-    return any(side > ALIGNED and side % ALIGNED for side in (columns, shortest))
+    padded = "convolution" in name
+    return max(_misalignment(side, padded=padded) for side in (columns, shortest))
+
+
+def _misalignment(side: float, *, padded: bool) -> float:
+    together = math.gcd(round(side), ALIGNED)
+    if side <= ALIGNED or together == ALIGNED:
+        return 0.0
+    return 1.0 if padded else 1.0 - math.log(together, ALIGNED)
+
+
+def steps_in_turn(kind: str, batch: float) -> float:
+    """Return how many products of a kernel wait for each other: each step of a recurrent network.
+
+    Args:
+        kind: Of kernel.
+        batch: Products.
+    """
+    return batch if kind == "recurrent" else 1.0

@@ -48,33 +48,33 @@ def num_tiles(
     return batch * (rows / TILE + 1.0) * (columns / TILE + 1.0) * (inner / inner_tile + 1.0)
 
 
-def share_in_tiles(
-    rows: Number,
-    columns: Number,
-    inner: Number,
-    rows_at_half: Number,
-    columns_at_half: Number,
-    inner_at_half: Number,
-) -> Any:
-    """Return how much of its best rate a product of these sides reaches within a core, 0 to 1.
+def share_of_side(side: Number, at_half: Number) -> Any:
+    """Return how much of its best rate a core reaches at one side of a product, 0 to 1.
 
-    Short sides leave parts of a tile empty, and a short inner side leaves the pipeline cold. Each
-    share is x / (x + x½).
+    Short sides leave parts of a tile empty, and a short inner side leaves the pipeline cold.
 
     Args:
-        rows: Of the result.
-        columns: Of the result.
-        inner: Side that is summed over.
-        rows_at_half: Rows at which half of the rate is reached; so for the other sides.
-        columns_at_half: See there.
-        inner_at_half: See there.
+        side: Rows, columns or inner side.
+        at_half: Side at which half of the rate is reached.
     """
-    return (
-        rows
-        / (rows + rows_at_half)
-        * (columns / (columns + columns_at_half))
-        * (inner / (inner + inner_at_half))
-    )
+    return side / (side + at_half)
+
+
+CORE_FLOPS = 1e12
+
+
+def widening(core_flops: Number, growth: Number) -> Any:
+    """Return how much wider tiles have to be for a core of this rate than for one of 10¹² FLOP/s.
+
+    Values of a tile of r rows and c columns are loaded 1/r + 1/c times as often as they are
+    computed with, so the faster a core computes beside its caches, the larger the tile that feeds
+    it (Williams, Waterman, Patterson 2009, within a core).
+
+    Args:
+        core_flops: FLOP/s of one core by the data sheet.
+        growth: 1 where caches are as fast in all devices, 0 where they are as fast as their cores.
+    """
+    return (core_flops / CORE_FLOPS) ** growth
 
 
 def share_of_waves(tiles: Number, cores: Number, waves_at_half: Number) -> Any:
@@ -108,13 +108,14 @@ def share_at_sides(
         columns: See there.
         inner: See there.
         cores: See `share_of_waves`.
-        rows_at_half: See `share_in_tiles`.
+        rows_at_half: See `share_of_side`.
         columns_at_half: See there.
         inner_at_half: See there.
         waves_at_half: See `share_of_waves`.
         inner_tile: See `num_tiles`.
     """
-    inside = share_in_tiles(rows, columns, inner, rows_at_half, columns_at_half, inner_at_half)
+    inside = share_of_side(rows, rows_at_half) * share_of_side(columns, columns_at_half)
+    inside = inside * share_of_side(inner, inner_at_half)
     tiles = num_tiles(batch, rows, columns, inner, inner_tile)
     return inside * share_of_waves(tiles, cores, waves_at_half)
 
