@@ -30,7 +30,7 @@ from traintime.forecast.intervals import conformal_quantile
 sys.path.insert(0, str(Path(__file__).parent))
 
 from recorded_curves import RecordedRun, recorded_runs
-from targets import Goal, closeness, goals_of, lateness, scale_of
+from targets import Goal, aimed, goals_of, lateness, scale_of
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src" / "traintime" / "clock" / "curve_shapes.json"
@@ -149,6 +149,7 @@ def predicted(forecaster: CurveForecaster, moment: Moment) -> CurvePrediction:
         scale_of(run),
         planned=run.planned,
         rate=run.rates,
+        trainer=run.source,
     )
 
 
@@ -190,7 +191,8 @@ def fit(runs: Sequence[RecordedRun]) -> Constants:
     """Return the constants that do best when each source is extrapolated without its own curves."""
     sources = sorted({run.source for run in runs})
     late = lateness(runs)
-    chosen = Constants(lateness=late, closeness=closeness(runs, late))
+    closeness, strays = aimed(runs, late)
+    chosen = Constants(lateness=late, closeness=closeness, strays=strays)
     least = _loss(runs, sources, chosen)
     for name, values in CANDIDATES.items():
         for value in values:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -18,8 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from recorded_curves import RecordedRun
 
 LEVELS = (0.60, 0.75, 0.90)
+EARLY_LEVELS = (0.15, 0.30, 0.45)
 CLOSENESSES = (0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 """How near official targets are to what runs reach, over their gain, that are tried."""
+STRAYS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5)
+"""Shares of targets that were chosen without knowing what a run does, that are tried."""
 
 
 def scale_of(run: RecordedRun) -> Scale:
@@ -32,7 +36,8 @@ class Goal:
     """A target asked of a run, and what happened.
 
     Args:
-        kind: "official", "level" (reached at a share of the run) or "beyond" (never reached).
+        kind: "official", "level" (reached at a share of the run), "early" (the same, before half of
+            it) or "beyond" (never reached).
         target: Value of the metric.
         arrival: Position where the run first reached it; None if it did not.
     """
@@ -64,6 +69,15 @@ def goals_of(run: RecordedRun) -> Iterator[Goal]:
     yield Goal("beyond", float(scale.value(beyond)), None)
 
 
+def early_goals_of(run: RecordedRun) -> Iterator[Goal]:
+    """Yield the best values after 15, 30 and 45 % of a record: targets that few would choose."""
+    at, y = np.array(run.positions), scale_of(run).log_error(run.values)
+    for level in EARLY_LEVELS:
+        if seen := int(np.sum(at <= level * at[-1])):
+            target = run.values[int(y[:seen].argmin())]
+            yield Goal("early", target, run.first_reaching(target))
+
+
 def gained(run: RecordedRun) -> float:
     """Return how far the log error fell from a tenth of a run's record to its least value."""
     y = scale_of(run).log_error(run.values)
@@ -88,34 +102,34 @@ def lateness(runs: Iterable[RecordedRun]) -> float:
     return round(max(0.0, -1 / fmean(math.log(min(share, 0.999)) for share in shares) - 1), 2)
 
 
-def closeness(runs: Sequence[RecordedRun], late: float) -> float:
-    """Return the likeliest deviation of official targets from what runs reached, over their gain.
+def aimed(runs: Sequence[RecordedRun], late: float) -> tuple[float, float]:
+    """Return the likeliest closeness and strays of official targets, as in `Aims`.
 
     Of targets that were reached and that were not; every source counts the same, and in it every
     task.
     """
-    aimed = [run for run in runs if run.planned and run.target is not None]
-    tasks = {(run.source, run.task) for run in aimed}
+    asked = [run for run in runs if run.planned and run.target is not None]
+    tasks = {(run.source, run.task) for run in asked}
     sources = [source for source, _ in tasks]
 
-    def likelihood(tried: float) -> float:
+    def likelihood(tried: tuple[float, float]) -> float:
         of_tasks = [
-            fmean(_log_density(r, late, tried) for r in aimed if (r.source, r.task) == task)
+            fmean(_log_density(r, late, *tried) for r in asked if (r.source, r.task) == task)
             / sources.count(task[0])
             for task in sorted(tasks)
         ]
         return math.fsum(of_tasks)
 
-    return max(CLOSENESSES, key=likelihood)
+    return max(product(CLOSENESSES, STRAYS), key=likelihood)
 
 
-def _log_density(run: RecordedRun, late: float, tried: float) -> float:
+def _log_density(run: RecordedRun, late: float, closeness: float, strays: float) -> float:
     """Return the log density of a run's official target, had its course been known."""
     assert run.planned is not None
     assert run.target is not None
     scale, u = scale_of(run), np.array(run.positions) / run.planned
     bests = np.minimum.accumulate(scale.log_error(run.values))
     shares = u**late * np.diff(u, prepend=0.0) * (1 + late)
-    aims = Aims(shares, float(bests[-1]) + gained(run), tried)
+    aims = Aims(shares, float(bests[-1]) + gained(run), closeness, strays)
     goal = float(scale.log_error([run.target])[0])
     return math.log(float(aims.density(goal, bests[None])[0]))

@@ -192,10 +192,10 @@ def _etas(result: Result) -> str:
             "## When will it end, and where",
             "Recorded runs are replayed, and asked after a share of each; `benchmarks/eta_accuracy.py`. "
             f"{_runs_in_words(result)} What is fitted, shapes and constants, comes from other sources than the one "
-            "that is asked. The form of the model was chosen with these errors in sight, over some 34 rounds, so "
+            "that is asked. The form of the model was chosen with these errors in sight, over some 48 rounds, so "
             "expect somewhat more of sources that nobody has looked at. With the runs recorded here in sight it was "
-            "also decided that every source's shapes count as much as any other's, and the least spread of a step's "
-            "time was set.",
+            "also decided that every source's shapes count as much as any other's, that a run is as likely as not to "
+            "go as others of its trainer, and the least spread of a step's time was set.",
             "**Time to the end**, error of the whole duration, median · 90th percentile, of the runs recorded here. "
             "Bars are given the whole number of steps. Disturbed runs share the processor with another program in "
             "their middle third.",
@@ -204,12 +204,25 @@ def _etas(result: Result) -> str:
             "is reached, if it is; beside it the best of last value, power law, and power law with a floor, and a "
             "guess that knows nothing: three quarters of the plan. Targets are the official one, values that were "
             "reached at 60, 75 and 90 % of the run, and one that never was. "
-            f"{_with_chance_in_words(result)} The interval is held against targets that were reached.",
+            f"{_with_chance_in_words(result)} The interval is held against targets that were reached. How far the "
+            "metric will fall when the learning rate comes down can hardly be seen before it does; of runs whose "
+            "trainer nobody has seen it is guessed from those of other trainers, which is why ends of the runs recorded "
+            "here, short ones of small networks that gain little from it, are then told worse than by the last value.",
             _target_table(result["rows"], "source left out"),
-            "What a run gets whose trainer is among the shapes, but no run on its data set:",
+            "What a run gets whose trainer is known, as traintime's own is, but no run on its data set:",
             _target_table(_at_quarter_and_half(result["rows_data_left_out"]), "data set left out"),
-            "**Will it get there?** A target that is never reached is called if its chance is given below one half; a "
-            "false alarm is the same said of one that is reached.",
+            "People choose targets that a run reaches late; how strongly that is believed was fitted to official "
+            "targets. Of targets that few would choose, values that were reached at 15, 30 and 45 % of the run, it says "
+            "too late a time unless the curve is clear:",
+            _early_table(result["rows"]),
+            "**Will it get there?** The chance that stands beside the time holds if, of all targets that got it, that "
+            "share is reached. Where the learning rate's schedule is not known, the chance is given too low; runs of "
+            "traintime know theirs. Reached, of targets with a plan, the whole source left out:",
+            _reliability_table(result["calls"]),
+            "Who calls a target unreachable below some chance pays with false alarms, which are the same said of "
+            "targets that are reached. Called · false alarms:",
+            _trade_off_table(result["calls"]),
+            f"Called below {result['called_below']:.0%}, by source:",
             _called_table(result["rows"], "source left out"),
             _called_table(
                 [row for row in result["rows_data_left_out"] if row["of"] == "recorded here"],
@@ -247,8 +260,14 @@ def _oracle_in_words(oracle: Result) -> str:
         f"Who knew, after {oracle['share']:.0%}, the best value of a run to {seeds['spread']:.1%} of what it gains, "
         "which is the spread from seed to seed of AlgoPerf's repeated trials, would call "
         f"{seeds['called']:.0%} with {seeds['false_alarms']:.0%} false alarms, as some targets are the very best that "
-        f"a run reached. To call nine in ten with one false alarm in twenty takes {oracle['needed']:.0%} of the gain."
+        f"a run reached. To call nine in ten with one false alarm in twenty takes {oracle['needed']:.0%} of the gain; "
+        f"with as few, who knew it to {_spreads_in_words(oracle['rows'][1:])}."
     )
+
+
+def _spreads_in_words(rows: list[Result]) -> str:
+    said = [f"{row['spread']:.0%} would call {row['called_at_one_in_twenty']:.0%}" for row in rows]
+    return ", to ".join(said)
 
 
 def _end_table(result: Result) -> str:
@@ -290,6 +309,51 @@ def _target_table(found: list[Result], left_out: str) -> str:
     heads = [left_out, "after", "traintime", "best simple", "guess", "inside 80 %"]
     heads += ["final error (best simple)", "inside 80 %", "targets reached + never"]
     return _table(heads, rows)
+
+
+def _early_table(found: list[Result]) -> str:
+    """Show the targets that few would choose."""
+    rows: list[list[str]] = []
+    for row in found:
+        times = row["time_to_early_target"]
+        if times and row["of"] == "all with a plan":
+            best = min(times[name] for name in SIMPLE)
+            inside = _percent(row["coverage_of_early_time"])
+            said = [f"{times['traintime']:.0%}", f"{best:.0%}", inside, str(row["early_targets"])]
+            rows.append([f"{row['share']:.0%}", *said])
+    return _table(["after", "traintime", "best simple", "inside 80 %", "targets"], rows)
+
+
+def _by_schedule(calls: list[Result]) -> list[tuple[str, Result]]:
+    """Return what was told at a quarter and at half of runs, by whether their rate is known."""
+    return [
+        (f"rate {'known' if row['scheduled'] else 'not known'}, {row['share']:.0%}", row)
+        for row in calls
+        if row["share"] in (0.25, 0.5)
+    ]
+
+
+def _reliability_table(calls: list[Result]) -> str:
+    columns = _by_schedule(calls)
+    cells = {
+        (name, one["low"], one["high"]): f"{one['reached']:.0%} of {one['targets']}"
+        for name, row in columns
+        for one in row["reliability"]
+    }
+    rows = [
+        [f"{low:.0%} - {high:.0%}", *(cells.get((name, low, high), "–") for name, _ in columns)]
+        for low, high in sorted({(low, high) for _, low, high in cells})
+    ]
+    return _table(["chance told", *(name for name, _ in columns)], rows)
+
+
+def _trade_off_table(calls: list[Result]) -> str:
+    columns = _by_schedule(calls)
+    rows: list[list[str]] = []
+    for at in zip(*(row["trade_off"] for _, row in columns), strict=True):
+        said = [f"{_percent(one['called'])} · {_percent(one['false_alarms'])}" for one in at]
+        rows.append([f"{at[0]['below']:.0%}", *said])
+    return _table(["called below", *(name for name, _ in columns)], rows)
 
 
 def _called_table(found: list[Result], left_out: str) -> str:

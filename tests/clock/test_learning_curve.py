@@ -1,10 +1,12 @@
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from traintime.clock import learning_curve
+from traintime.clock.curve_hypotheses import SAME_TRAINER, by_trainer, noise_prior, wobbles_of
 from traintime.clock.curve_prediction import (
     ACCURACY,
     LOSS,
@@ -20,7 +22,7 @@ from traintime.clock.curve_shapes import (
     classical_shapes,
     over_fall,
 )
-from traintime.clock.learning_curve import Constants, forecaster
+from traintime.clock.learning_curve import TRAINER, Constants, forecaster
 
 EPOCHS = range(1, 101)
 NOISE = np.random.default_rng(1).standard_normal(100)
@@ -240,18 +242,47 @@ def test_a_wider_spread_keeps_the_median():
     assert math.log(wide.high / wide.low) == pytest.approx(2 * math.log(narrow.high / narrow.low))
 
 
-def test_targets_are_taken_to_be_late_ones_with_the_chance_unchanged():
+def arrival_if_any(prediction, target, quantile=0.5):
+    return prediction.arrival(target, quantile * prediction.chance(target))
+
+
+def test_targets_are_taken_to_be_late_ones():
     values = [power_law(e, 0.02) for e in EPOCHS[:10]]
     shapes = forecaster().shapes
     any_time, late = (
-        learning_curve.CurveForecaster(shapes, Constants(lateness=power)).predict(
+        learning_curve.CurveForecaster(shapes, Constants(lateness=power, strays=0.01)).predict(
             list(EPOCHS[:10]), values, list(EPOCHS[10:]), LOSS, 100.0
         )
         for power in (0.0, 2.0)
     )
     target = power_law(40)
-    assert late.chance(target) == pytest.approx(any_time.chance(target))
-    assert late.arrival(target, 0.3) > any_time.arrival(target, 0.3)
+    assert arrival_if_any(late, target, 0.3) > arrival_if_any(any_time, target, 0.3)
+
+
+@pytest.mark.parametrize(("seen", "arrives"), [(10, 15), (10, 30), (25, 30), (25, 40)])
+def test_a_curve_that_is_about_to_cross_an_early_target_is_believed(seen, arrives):
+    prediction = predict([power_law(e) for e in EPOCHS[:seen]])
+    target = power_law(arrives)
+    assert arrival_if_any(prediction, target) == pytest.approx(arrives, rel=0.1)
+    assert prediction.chance(target) > 0.8
+
+
+def test_the_more_targets_are_chosen_blindly_the_more_the_curve_alone_is_believed():
+    epochs, target = range(1, 21), 0.9  # it is passed at the 8th of 20 epochs
+    values = [1 - 0.5 * n**-0.8 for n in epochs[:5]]
+    shapes, constants = forecaster().shapes, Constants(lateness=2.0, closeness=0.03)
+    said = [
+        arrival_if_any(
+            learning_curve.CurveForecaster(shapes, replace(constants, strays=strays)).predict(
+                epochs[:5], values, epochs[5:], ACCURACY, 20.0
+            ),
+            target,
+        )
+        for strays in (0.01, 0.2, 1.0)
+    ]
+    assert said[0] > said[2]
+    assert said == sorted(said, reverse=True)
+    assert said[2] == pytest.approx(8, abs=1)
 
 
 def test_the_spread_of_what_is_expected_is_its_own_before_the_run():
@@ -310,21 +341,117 @@ def test_every_usual_schedule_is_tried_where_none_is_known():
 
 
 def test_a_target_is_likely_where_a_future_comes_to_late_in_its_plan():
-    aims = Aims(np.array([0.2, 0.8]), gained_from=1.5, closeness=0.1)
+    aims = Aims(np.array([0.2, 0.8]), gained_from=1.5, closeness=0.1, strays=0.25)
     bests = np.array([[1.0, 0.5]])  # a gain of 1: the target's deviation is 0.1
-    peak = 1 / (0.1 * math.sqrt(2 * math.pi))
-    assert aims.density(0.5, bests)[0] == pytest.approx(0.8 * peak + 0.01, rel=1e-4)
-    assert aims.density(1.0, bests)[0] == pytest.approx(0.2 * peak + 0.01, rel=1e-4)
-    assert aims.density(-9.0, bests)[0] == pytest.approx(0.01)
+    peak = 0.75 / (0.1 * math.sqrt(2 * math.pi))
+    assert aims.density(0.5, bests)[0] == pytest.approx(0.8 * peak + 0.25, rel=1e-4)
+    assert aims.density(1.0, bests)[0] == pytest.approx(0.2 * peak + 0.25, rel=1e-4)
+    assert aims.density(-9.0, bests)[0] == pytest.approx(0.25)
+
+
+def test_a_target_that_no_future_would_have_been_given_tells_nothing_of_them():
+    aims = Aims(np.array([0.2, 0.8]), gained_from=1.5, closeness=0.1, strays=0.25)
+    likely = aims.density(-9.0, np.array([[1.0, 0.5], [1.4, 1.3], [-1.0, -2.0]]))
+    assert likely == pytest.approx(likely[0])
 
 
 def test_a_target_tells_of_a_future_in_which_it_would_have_been_chosen():
     bold, timid = [0.9, 0.0, -1.0], [0.95, 0.9, 0.5]  # both reach 0.5: on the way, and at the end
     paths, at = np.array([bold, timid]), np.array([1.0, 2.0, 3.0])
-    aims = Aims(np.array([0.1, 0.3, 0.6]), gained_from=1.0, closeness=0.05)
+    aims = Aims(np.array([0.1, 0.3, 0.6]), gained_from=1.0, closeness=0.05, strays=0.01)
     told = CurvePrediction(at, paths, 1.0, Scale(False), aims)
     alone = CurvePrediction(at, paths, 1.0, Scale(False))
     target = math.exp(0.5)
     assert alone.arrivals(target) == [0.0, 0.5, 0.5]
     assert told.arrivals(target)[2] > 0.95
     assert sum(told.arrivals(target)) == pytest.approx(1.0)
+
+
+def test_a_target_tells_of_its_chance_too():
+    passes, falls_short = [0.9, 0.48], [0.9, 0.8]  # the target, 0.5, is where the one ends
+    paths, at = np.array([passes, falls_short]), np.array([1.0, 2.0])
+    aims = Aims(np.array([0.3, 0.7]), gained_from=1.0, closeness=0.05, strays=0.2)
+    assert CurvePrediction(at, paths, 1.0, LOSS).chance(math.exp(0.5)) == pytest.approx(0.5)
+    assert CurvePrediction(at, paths, 1.0, LOSS, aims).chance(math.exp(0.5)) > 0.8
+
+
+def test_an_easy_target_is_as_likely_as_the_curve_alone_says():
+    goes_on, stays = [0.4, -1.0], [0.49, 0.49]  # both pass 0.5, where few would have aimed in one
+    paths, at = np.array([goes_on, stays, [0.9, 0.51]]), np.array([1.0, 2.0])
+    aims = Aims(np.array([0.1, 0.9]), gained_from=1.0, closeness=0.05, strays=0.01)
+    assert CurvePrediction(at, paths, 1.0, LOSS, aims).chance(math.exp(0.5)) == pytest.approx(2 / 3)
+
+
+def test_a_run_goes_as_others_of_its_trainer_as_likely_as_not():
+    weights = by_trainer(np.array([0.1, 0.1, 0.6, 0.2]), np.array([0, 1]))
+    assert weights[:2].sum() == pytest.approx(SAME_TRAINER)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[2] == pytest.approx(3 * weights[3])
+
+
+@pytest.mark.parametrize("alike", [[], [0, 1, 2]])
+def test_a_trainer_of_whom_nothing_or_most_is_known_changes_nothing(alike):
+    weights = np.array([0.4, 0.3, 0.2, 0.1])
+    assert by_trainer(weights, np.array(alike, dtype=int)).tolist() == weights.tolist()
+
+
+def test_a_flat_run_of_ours_is_not_taken_to_fall_as_the_rate_does():
+    values = [1 - learned_by_heart(e) for e in EPOCHS[:25]]
+    ours, anybodys = (
+        predict(values, scale=ACCURACY, rate=cosine, trainer=trainer).final().median
+        for trainer in (TRAINER, None)
+    )
+    actual = 1 - learned_by_heart(100)
+    assert abs(ours - actual) < abs(anybodys - actual)
+
+
+def test_futures_are_many_where_evaluations_ahead_are_few():
+    values = [power_law(e) for e in EPOCHS[:5]]
+    few, many = (predict(values, ahead=list(range(6, n))) for n in (101, 1006))
+    assert len(few.log_errors) == 2_000
+    assert len(many.log_errors) == 500
+
+
+def test_a_share_of_few_samples_varies_and_a_loss_tells_nothing_of_samples():
+    accuracies = [0.8, 0.85, 0.89, 0.9, 0.9]  # steps of 0.01: of 100 samples
+    by_hand = math.sqrt(0.89 / (0.11 * 100))  # 11 of them wrong
+    assert ACCURACY.sampling_noise(accuracies) == pytest.approx(by_hand)
+    percent = Scale(larger_is_better=True, bound=100.0)
+    assert percent.sampling_noise([100 * a for a in accuracies]) == pytest.approx(by_hand)
+    assert LOSS.sampling_noise(accuracies) == 0.0
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5], [1.0, 1.0, 1.0]])
+def test_values_without_a_step_tell_nothing_of_samples(values):
+    assert ACCURACY.sampling_noise(values) == 0.0
+
+
+def test_more_noise_of_updates_makes_validations_wobble_more():
+    none, some, most = wobbles_of(np.log1p([[0.0, 0.0], [0.4, 0.8], [3.2, 6.4]]))
+    assert none == 0.0
+    assert 0.0 < some < most
+
+
+def test_a_wobble_is_likely_under_the_noise_that_makes_it_and_says_nothing_of_unknown_ones():
+    noises, wobbles = np.array([0.002, 0.12]), np.array([0.001, 0.1, math.nan])
+    quiet, restless = np.exp(noise_prior(noises, wobbles, sampling=0.0005))
+    assert quiet[0] > 1 > quiet[1]
+    assert restless[1] > 1 > restless[0]
+    assert quiet[2] == restless[2] == pytest.approx(1.0)
+    assert quiet + restless == pytest.approx(2.0)
+
+
+def wobbling(noise):
+    """Return a loss that stands still but for its noise, which a falling rate may take away."""
+    return [math.exp(noise * NOISE[n]) for n in range(40)]
+
+
+def test_a_curve_that_wobbles_is_expected_to_fall_further_as_the_rate_does():
+    still, restless = (predict(wobbling(n), rate=cosine).final().median for n in (0.002, 0.1))
+    assert restless < 0.9 * still
+
+
+def test_a_wobble_that_few_samples_make_tells_nothing_of_the_updates():
+    noises, wobbles = np.array([0.002, 0.03, 0.12]), np.array([0.0, 0.001, 0.02])
+    found = noise_prior(noises, wobbles, sampling=0.3)
+    assert np.ptp(found, axis=1).max() < 0.01

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traintime.clock.curve_prediction import Array, Expected
 
@@ -18,6 +19,14 @@ EXPECTED_WEIGHT = 0.9
 """Trust in earlier runs of the same recipe before any evaluation; taken, not fitted."""
 EXPECTED_SHARE, EXPECTED_SIGMA = 0.7, 0.02
 """Of a recipe's spread from run to run, in variance, what stays with the run; and of its b."""
+
+
+WOBBLE, WOBBLE_SIGMA = 0.14, 1.33
+"""How much the noise of the updates varies from validation to validation, over its mean: a sum of N
+squares of normal deviations varies by sqrt(2 / N); N is taken as anything from 1 to 10,000, so this
+is the mean of its logarithm, and the deviation of it."""
+SAME_TRAINER = 0.5
+"""Prior probability, at least, that a run goes as others of its trainer; taken, not fitted."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Hypotheses:
         fall_sigma: (B, K) deviations of b.
         level_sigma: (K,) deviations of a around 0.
         log_weights: (K,) of the shapes.
+        wobbles: (K,) Deviations of a validation that the noise of the updates makes, or NaN.
         strays: (K,) 1 where misfit, drift and noise come to the shape; 0 where it has its own.
         trust: In their likelihoods.
         noise: Gives (F,) deviations of a validation from a shape that has its own.
@@ -44,6 +54,7 @@ class Hypotheses:
     fall_sigma: Array
     level_sigma: Array
     log_weights: Array
+    wobbles: Array
     strays: Array
     trust: float
     noise: Callable[[Array], Array]
@@ -72,9 +83,32 @@ def with_expected(hypotheses: Hypotheses, expected: Expected) -> Hypotheses:
         fall_sigma=np.hstack([hypotheses.fall_sigma, one * EXPECTED_SIGMA]),
         level_sigma=np.append(hypotheses.level_sigma, spread),
         log_weights=np.append(others, math.log(EXPECTED_WEIGHT)),
+        wobbles=np.append(hypotheses.wobbles, math.nan),
         strays=np.append(hypotheses.strays, 0.0),
         noise=noise,
     )
+
+
+def wobbles_of(excesses: Array) -> Array:
+    """Return (K,) deviations of a validation's log error from (K, G) logarithms of the excess."""
+    return WOBBLE * -np.expm1(-excesses.max(axis=1))
+
+
+def noise_prior(noises: Array, wobbles: Array, sampling: float) -> Array:
+    """Return (J, K) logarithms of how much likelier a deviation is than if all were as likely.
+
+    What a falling rate will take away makes validations wobble until then: a run whose validations
+    do not has little to gain from it, unless it is the sum of very many parts.
+
+    Args:
+        noises: (J,) Deviations that are tried.
+        wobbles: (K,) What the noise of the updates makes; NaN if unknown.
+        sampling: What the number of samples makes.
+    """
+    expected = np.hypot(np.nan_to_num(wobbles), sampling)
+    found = -((np.log(noises[:, None] / expected) / WOBBLE_SIGMA) ** 2) / 2
+    found -= np.logaddexp.reduce(found, axis=0) - math.log(len(noises))
+    return np.where(np.isnan(wobbles), 0.0, found)
 
 
 def likeness(rates: Array, ours: Array | None, sigma: float) -> Array:
@@ -84,6 +118,21 @@ def likeness(rates: Array, ours: Array | None, sigma: float) -> Array:
     mismatch = np.mean((rates - ours) ** 2, axis=1)
     mismatch = np.where(np.isnan(mismatch), UNKNOWN_MISMATCH**2, mismatch)
     return np.exp(-mismatch / (2 * sigma**2))
+
+
+def by_trainer(weights: Array, alike: NDArray[np.intp]) -> Array:
+    """Return weights (K,) of shapes that sum to 1, some of them of the run's own trainer.
+
+    Args:
+        weights: (K,) That sum to 1.
+        alike: Places of those of the same trainer.
+    """
+    share = float(weights[alike].sum())
+    if not 0 < share < SAME_TRAINER:
+        return weights
+    nearer = weights * (1 - SAME_TRAINER) / (1 - share)
+    nearer[alike] = weights[alike] * SAME_TRAINER / share
+    return nearer
 
 
 def sampled(rate: Rate, progress: Array) -> Array:

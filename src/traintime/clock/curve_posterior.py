@@ -12,8 +12,6 @@ from traintime.clock.curve_prediction import Array
 
 Indices = NDArray[np.intp]
 
-DRAWS = 500
-
 
 @dataclass(frozen=True)
 class Posterior:
@@ -35,19 +33,23 @@ class Posterior:
     tilt: Array
     level_sigma: Array
 
-    def drawn(self, random: np.random.Generator) -> tuple[Indices, Indices, Indices, Array, Array]:
-        """Return plan, size, shape, a and b of N draws."""
+    def drawn(
+        self, random: np.random.Generator, count: int
+    ) -> tuple[Indices, Indices, Indices, Array, Array]:
+        """Return plan, size, shape, a and b of draws."""
         weights = np.exp(self.log_weights - self.log_weights.max()).ravel()
-        ticks = (np.arange(DRAWS) + 0.5) / DRAWS
+        ticks = (np.arange(count) + 0.5) / count
         picked = np.searchsorted(np.cumsum(weights) / weights.sum(), ticks)
         at = np.unravel_index(np.minimum(picked, weights.size - 1), self.log_weights.shape)
-        moved = self.fall_sigma[at] * random.standard_normal(DRAWS)
+        moved = self.fall_sigma[at] * random.standard_normal(count)
         level = self.level[at] + self.tilt[at] * moved
-        level += self.level_sigma[at] * random.standard_normal(DRAWS)
+        level += self.level_sigma[at] * random.standard_normal(count)
         return at[0], at[1], at[3], level, self.fall[at] + moved
 
 
-def posterior_of(covariance: Array, at: Array, y: Array, hypotheses: Hypotheses) -> Posterior:
+def posterior_of(
+    covariance: Array, at: Array, y: Array, hypotheses: Hypotheses, sizes: Array
+) -> Posterior:
     """Return the posterior of y = a + b·s + e + errors.
 
     Bayesian linear regression with a known covariance (Rasmussen and Williams 2006, "Gaussian
@@ -58,6 +60,7 @@ def posterior_of(covariance: Array, at: Array, y: Array, hypotheses: Hypotheses)
         at: (n,) Positions of the evaluations.
         y: (n,) Log errors.
         hypotheses: The prior.
+        sizes: (J, K) Log weights of the sizes of errors under each shape.
     """
     root = np.linalg.cholesky(covariance)
     shape = np.swapaxes(hypotheses.shape(at), 1, 2)  # (T, n, K)
@@ -79,7 +82,7 @@ def posterior_of(covariance: Array, at: Array, y: Array, hypotheses: Hypotheses)
     fit = a**2 / aa + left * fall**2 - fall_prior * hypotheses.fall**2 - product(z, z)
     volume = np.log(aa * left / (level_prior * fall_prior))
     spread = np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1)[:, :, None, None]
-    evidence = (fit - volume) / 2 - spread
+    evidence = (fit - volume) / 2 - spread + sizes[:, None]
     of_shape = np.logaddexp.reduce(evidence, axis=(0, 1, 2))
     log_weights = hypotheses.log_weights + evidence - (1 - hypotheses.trust) * of_shape
     every = log_weights.shape

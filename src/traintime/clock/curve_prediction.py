@@ -20,8 +20,6 @@ LEAST_ERROR = 1e-6
 """An error of zero has no logarithm."""
 LEAST_GAIN = 0.02
 """Of a future, in log error: one that gains less is as near to a target as if it gained this."""
-STRAY = 0.01
-"""Density of targets, over what a future gains, that are chosen without regard to it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,20 @@ class Scale:
         bound = self.bound or 0.0
         errors = bound - given if self.larger_is_better else given - bound
         return np.log(np.maximum(errors, LEAST_ERROR))
+
+    def sampling_noise(self, values: Sequence[float] | Array) -> float:
+        """Return the deviation of a validation's log error that counting few samples makes at most.
+
+        Of n samples a share p is wrong, with a relative deviation of sqrt((1 - p) / (p·n)). It
+        cannot change by less than one of them, so the smallest step between values tells n at
+        least. 0 where the metric is no share or too little was seen.
+        """
+        if not (self.larger_is_better and self.bound):
+            return 0.0
+        errors = 1 - np.asarray(values, dtype=np.float64) / self.bound
+        steps = np.diff(np.unique(np.round(errors, 9)))
+        wrong = float(np.median(errors[-5:])) if len(steps) else 0.0
+        return math.sqrt((1 - wrong) * steps.min() / wrong) if 0 < wrong < 1 else 0.0
 
     def value(self, log_errors: Array) -> Array:
         """Return the metric's values that logarithms of errors stand for."""
@@ -88,15 +100,21 @@ class Expected:
 class Aims:
     """Which targets people choose: what such a run reaches late in its plan, give or take.
 
+    Some choose without knowing what the run will do. They are why a curve that is about to cross
+    its target is believed, however early that is in the plan: a target that few would have chosen
+    in the other futures either is no reason to doubt this one.
+
     Args:
         shares: (F,) Probability that a target is meant to be reached at each evaluation ahead.
         gained_from: Log error that a run's gain is counted from.
         closeness: Deviation of a target from what is reached when it is meant to be, over the gain.
+        strays: Share of targets that are chosen without knowing what the run will do.
     """
 
     shares: Array
     gained_from: float
     closeness: float
+    strays: float
 
     def density(self, goal: float, bests: Array) -> Array:
         """Return how likely a target (its log error) is in each of some futures.
@@ -108,7 +126,8 @@ class Aims:
         gain = np.maximum(self.gained_from - bests[:, -1:], LEAST_GAIN)
         apart = (goal - bests) / (self.closeness * gain)
         normal = np.exp(-(apart**2) / 2) / (self.closeness * math.sqrt(2 * math.pi))
-        return (normal @ self.shares + STRAY) / gain[:, 0]
+        meant = (normal @ self.shares) / gain[:, 0]
+        return (1 - self.strays) * meant + self.strays / gain.mean()
 
 
 @dataclass(frozen=True)
@@ -133,22 +152,36 @@ class CurvePrediction:
         """Return the probability of each evaluation ahead to be the first to reach a target.
 
         What is missing to 1 is the probability of not getting there; a target that was reached
-        already has no arrival ahead. That a target was chosen at all tells when it is reached, if
-        it is: futures in which people would have chosen it count for more (Bayes' rule). The
-        probability of getting there is the curve's alone, as nobody knows how bold a choice was.
+        already has no arrival ahead.
         """
-        goal, count = self._goal(target), len(self.positions)
-        if self.best <= goal:
+        count = len(self.positions)
+        if self.best <= self._goal(target):
             return [0.0] * count
-        reached = self.log_errors <= goal
-        first = np.where(reached.any(axis=1), reached.argmax(axis=1), count)
-        weights = np.ones(len(first))
-        if self.aims:
-            bests = np.minimum(np.minimum.accumulate(self.log_errors, axis=1), self.best)
-            weights = self.aims.density(goal, bests)
-        aimed = np.bincount(first, weights, minlength=count + 1)[:-1]
-        chance = float(np.mean(first < count))
-        return (chance * aimed / max(aimed.sum(), LEAST_WEIGHT)).tolist()
+        return np.bincount(self.first(target), self.weights(target), count + 1)[:-1].tolist()
+
+    def first(self, target: float) -> NDArray[np.intp]:
+        """Return (N,) each future's first evaluation to reach a target; F where none does."""
+        reached = self.log_errors <= self._goal(target)
+        return np.where(reached.any(axis=1), reached.argmax(axis=1), len(self.positions))
+
+    def weights(self, target: float | None = None) -> Array:
+        """Return (N,) probabilities of the futures.
+
+        That a target was chosen tells of the run: futures in which people would have chosen it
+        count for more (Bayes' rule). So chances are of targets that somebody chose, and a bolder
+        choice may be as likely as a timid one. That few would have chosen one so easy is no reason
+        to doubt that it is reached: its chance is never less than by the curve alone.
+        """
+        alone = np.full(len(self.log_errors), 1 / len(self.log_errors))
+        if self.aims is None or target is None:
+            return alone
+        bests = np.minimum(np.minimum.accumulate(self.log_errors, axis=1), self.best)
+        likely = np.maximum(self.aims.density(self._goal(target), bests), LEAST_WEIGHT)
+        reached = self.first(target) < len(self.positions)
+        aimed = likely[reached].sum() / likely.sum()
+        chance = max(aimed, alone[reached].sum())
+        shares = np.where(reached, chance, 1 - chance)
+        return shares * likely / np.where(reached, likely[reached].sum(), likely[~reached].sum())
 
     def arrival(self, target: float, quantile: float = 0.5) -> float:
         """Return the position by which a target is reached with some probability.
@@ -162,6 +195,10 @@ class CurvePrediction:
     def chance(self, target: float) -> float:
         """Return the probability that some evaluation reaches a target, those seen included."""
         return 1.0 if self.best <= self._goal(target) else min(1.0, sum(self.arrivals(target)))
+
+    def chance_to_improve(self) -> float:
+        """Return the probability that any evaluation ahead is better than the best so far."""
+        return float(np.mean(self.log_errors.min(axis=1) < self.best))
 
     def band(self, level: float = 0.8) -> tuple[Array, Array, Array]:
         """Return low, median and high of the metric's value at each evaluation ahead."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traintime.clock.curve_prediction import Array
 
@@ -29,16 +34,22 @@ class Shapes:
             a tenth of the plan to its end.
         rates: (K, G) Learning rates over their peak; NaN where unknown.
         weights: (K,) Prior probabilities, in any unit.
+        trainers: (K,) What each run was trained by, as its table is named.
     """
 
     progress: Array
     curves: Array
     rates: Array
     weights: Array
+    trainers: tuple[str, ...] = ()
 
     def at(self, progress: Array) -> Array:
         """Return (T, K, F) log errors at (T, F) shares of a plan, held beyond its ends."""
         return read_at(self.progress, self.curves, progress)
+
+    def of(self, trainer: str | None) -> NDArray[np.intp]:
+        """Return the places of the shapes of runs by one trainer."""
+        return np.flatnonzero([one == trainer for one in self.trainers])
 
 
 @dataclass(frozen=True)
@@ -125,3 +136,21 @@ def over_fall(progress: Array, curves: Array, since: float = FALL_FROM) -> Array
     """Return curves over their fall from a share of the plan to its end."""
     late = curves[:, progress >= since]
     return curves / np.maximum(late.max(axis=1) - late.min(axis=1), LEAST_FALL)[:, None]
+
+
+def read_shapes(progress: Sequence[float], recorded: Sequence[Mapping[str, Any]]) -> Shapes:
+    """Return the shapes that a file of `calibration/curve_fit.py` holds."""
+    grid, unknown = np.array(progress), [math.nan] * len(progress)
+    curves = np.array([curve["log_errors"] for curve in recorded])
+    rates = np.array([curve["rates"] or unknown for curve in recorded])
+    trainers = tuple(curve["source"] for curve in recorded)
+    weights = np.array(_equal_weights(recorded))
+    return Shapes(grid, over_fall(grid, curves), rates, weights, trainers)
+
+
+def _equal_weights(recorded: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return weights by which each source counts as much as the others, and in it each task."""
+    tasks = [(curve["source"], curve["task"]) for curve in recorded]
+    num_tasks = Counter(source for source, _ in set(tasks))
+    mean = len(set(tasks)) / len(num_tasks) if num_tasks else 1.0
+    return [mean / num_tasks[task[0]] / tasks.count(task) for task in tasks]

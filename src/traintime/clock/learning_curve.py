@@ -8,11 +8,11 @@ their plan. Each hypothesis is one such shape s(u), moved and scaled, plus what 
 The excess e is what the noise of the updates adds at the learning rate of the moment; shapes of
 recorded runs hold their own. The misfit is a share m of how far the run fell itself; the drift a
 Brownian motion over log(u); the noise that of a validation. Shapes of runs whose learning rate went
-another way weigh less. Shapes, the sizes of b, excess, misfit, drift and noise and, where the plan
-is not known, its length are all hypotheses. Each is fitted in closed form (Bayesian linear
-regression) and weighs by how likely the evaluations so far were under it. Futures drawn from the
-mixture say the rest: the share of them that reaches a target is its chance, and when they do, with
-what people aim at (`Aims`), the time it takes.
+another way weigh less, and so do excesses that would make validations wobble otherwise than they
+do. Shapes, the sizes of b, excess, misfit, drift and noise and, where the plan is not known, its
+length are all hypotheses. Each is fitted in closed form (Bayesian linear regression) and weighs by
+how likely the evaluations so far were under it. Futures drawn from the mixture, each as likely as
+its run would have been given the target (`Aims`), say when it is reached and how likely.
 
 Beside measured shapes stand classical ones under the run's own learning rate: the power law,
 Morgan-Mercer-Flodin and Janoschek (Domhan, Springenberg and Hutter 2015, "Speeding up Automatic
@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -33,10 +32,19 @@ from typing import Any
 
 import numpy as np
 
-from traintime.clock.curve_hypotheses import Hypotheses, Rate, likeness, sampled, with_expected
-from traintime.clock.curve_posterior import DRAWS, posterior_of
+from traintime.clock.curve_hypotheses import (
+    Hypotheses,
+    Rate,
+    by_trainer,
+    likeness,
+    noise_prior,
+    sampled,
+    with_expected,
+    wobbles_of,
+)
+from traintime.clock.curve_posterior import posterior_of
 from traintime.clock.curve_prediction import Aims, Array, CurvePrediction, Expected, Scale
-from traintime.clock.curve_shapes import FALL_FROM, Shapes, classical_shapes, over_fall, read_at
+from traintime.clock.curve_shapes import FALL_FROM, Shapes, classical_shapes, read_at, read_shapes
 
 MOST_SEEN = 24
 """Evaluations that are told apart; more are averaged in bins, so that an update stays short."""
@@ -50,8 +58,14 @@ NOISES = (0.0005, 0.002, 0.008, 0.03, 0.12)
 """Deviations of one validation's log error that are tried."""
 PLANS = np.geomspace(1.05, 30.0, 6)
 """Lengths of an unknown plan that are tried, in units of what has been run."""
+DRAWS, VALUES = (500, 2_000), 250_000
+"""Futures that are drawn, at least and at most, and values of them all that are enough."""
 WIDENED_AT, UNKNOWN_SHARE = (0.05, 0.10, 0.25, 0.50), 0.25
 """Shares of the plan where intervals are calibrated; and what is taken where no plan is known."""
+
+
+TRAINER = "recorded here"
+"""Whose shapes are of runs that traintime trained; of their validation accuracy."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Constants:
         lateness: Power of the share of the plan that official targets are reached by.
         closeness: Deviation of official targets from what runs reached when they are meant to be,
             over what was gained from a tenth of the plan on.
+        strays: Share of targets that are chosen without knowing what the run will do.
         widening: Factors on the futures' spread at the shares `WIDENED_AT` of the plan, from the
             misses on sources left out.
     """
@@ -84,6 +99,7 @@ class Constants:
     trust: float = 0.5
     lateness: float = 0.0
     closeness: float = 0.05
+    strays: float = 0.2
     widening: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
 
 
@@ -108,6 +124,7 @@ class CurveForecaster:
         planned: float | None = None,
         rate: Rate | None = None,
         expected: Expected | None = None,
+        trainer: str | None = None,
     ) -> CurvePrediction:
         """Return futures of a run at evaluations that are still to come.
 
@@ -122,6 +139,8 @@ class CurveForecaster:
             rate: Learning rate over its peak against the share of the plan (0 to 1), as a function
                 or sampled evenly; None if not known. Without `planned` it says nothing.
             expected: What earlier runs of the same recipe did.
+            trainer: Whose shapes are of runs by the same program; None if there are none. Without
+                `planned` it says nothing.
 
         Raises:
             ValueError: Positions do not ascend or the numbers of positions and values differ;
@@ -132,9 +151,13 @@ class CurveForecaster:
         _check(at, seen, to, planned)
         told = np.isfinite(seen) & (at > 0)
         at, y = at[told], scale.log_error(seen[told])
-        hypotheses = self._hypotheses(float(at[-1]) if len(at) else None, planned, rate, expected)
+        done = float(at[-1]) if len(at) else None
+        hypotheses = self._hypotheses(done, planned, rate, trainer if planned else None)
+        if expected:
+            hypotheses = with_expected(hypotheses, expected)
         late = at >= EARLIEST * hypotheses.plans[0] if planned else at > 0
-        paths = self._futures(hypotheses, *_binned(at[late], y[late]), to)
+        sampling = max(NOISES[0], scale.sampling_noise(seen[told]))
+        paths = self._futures(hypotheses, *_binned(at[late], y[late]), to, sampling)
         share = float(at[-1] / planned) if planned and len(at) else UNKNOWN_SHARE
         middle = np.median(paths, axis=0)
         paths = middle + np.interp(share, WIDENED_AT, self.constants.widening) * (paths - middle)
@@ -145,14 +168,14 @@ class CurveForecaster:
         u = np.concatenate([at[-1:], to]) / planned
         shares = u[1:] ** self.constants.lateness * np.diff(u) * (1 + self.constants.lateness)
         gained_from = float(np.interp(FALL_FROM * planned, at, y))
-        return Aims(shares, gained_from, self.constants.closeness)
+        return Aims(shares, gained_from, self.constants.closeness, self.constants.strays)
 
     def _hypotheses(
         self,
         done: float | None,
         planned: float | None,
         rate: Rate | None,
-        expected: Expected | None,
+        trainer: str | None,
     ) -> Hypotheses:
         plans = np.array([planned]) if planned else PLANS * (done or 1.0)
         shapes, constants = self.shapes, self.constants
@@ -164,23 +187,30 @@ class CurveForecaster:
             shapes.weights * likeness(shapes.rates, ours, constants.rate_sigma),
             constants.classical * classical.weights,
         )
+        weights = by_trainer(weights / weights.sum(), shapes.of(trainer))
         fall = np.array(constants.falls)[:, None] * np.ones(len(curves))
-        hypotheses = Hypotheses(
+        return Hypotheses(
             plans,
             lambda positions: read_at(shapes.progress, curves, positions / plans[:, None]),
             lambda positions: read_at(shapes.progress, excesses, positions / plans[:, None]),
             fall,
             constants.fall_sigma * fall,
             np.full(len(curves), LEVEL_SIGMA),
-            np.log(weights / weights.sum()),
+            np.log(weights),
+            np.append(np.full(len(shapes.curves), math.nan), wobbles_of(classical.excesses)),
             np.ones(len(curves)),
             constants.trust,
             lambda positions: np.zeros(len(positions)),
         )
-        return with_expected(hypotheses, expected) if expected else hypotheses
 
     def _futures(
-        self, hypotheses: Hypotheses, at: Array, y: Array, counts: Array, to: Array
+        self,
+        hypotheses: Hypotheses,
+        at: Array,
+        y: Array,
+        counts: Array,
+        to: Array,
+        sampling: float,
     ) -> Array:
         """Return (N, F) log errors drawn from the posterior mixture."""
         constants, plans = self.constants, hypotheses.plans
@@ -194,15 +224,17 @@ class CurveForecaster:
             + _square(drift) * _brownian(back)[:, None]
             + _square(noise) * np.diag(1 / counts)
         )
-        posterior = posterior_of(covariance, at, y, hypotheses)
+        likely = noise_prior(noise, hypotheses.wobbles, sampling)
+        posterior = posterior_of(covariance, at, y, hypotheses, likely)
 
         random = np.random.default_rng(0)  # the same evaluations say the same again
-        plan, size, which, level, fall = posterior.drawn(random)
+        draws = int(np.clip(VALUES / len(to), *DRAWS))
+        plan, size, which, level, fall = posterior.drawn(random, draws)
         shape = hypotheses.shape(np.append(now, to))[plan, which]
         excess = hypotheses.excess(np.append(now, to))[plan, which]
         known = fall[:, None] * shape + excess
         strays = hypotheses.strays[which]
-        gain = np.exp(strays * misfit[size] * random.standard_normal(DRAWS))
+        gain = np.exp(strays * misfit[size] * random.standard_normal(draws))
         path = level[:, None] + known[:, :1] + gain[:, None] * (known[:, 1:] - known[:, :1])
         moves = random.standard_normal(path.shape) * np.sqrt(np.diff(clock, axis=1))[plan]
         path += (strays * drift[size])[:, None] * np.cumsum(moves, axis=1)
@@ -263,24 +295,11 @@ def forecaster() -> CurveForecaster:
     return read(json.loads(text))
 
 
-def _equal_weights(recorded: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return weights by which each source counts as much as the others, and in it each task."""
-    tasks = [(curve["source"], curve["task"]) for curve in recorded]
-    num_tasks = Counter(source for source, _ in set(tasks))
-    mean = len(set(tasks)) / len(num_tasks) if num_tasks else 1.0
-    return [mean / num_tasks[task[0]] / tasks.count(task) for task in tasks]
-
-
 def read(stored: dict[str, Any]) -> CurveForecaster:
     """Return the forecaster that a file of `calibration/curve_fit.py` describes."""
     fitted: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in stored["constants"].items()
     }
-    constants = Constants(**fitted)
-    progress, recorded = np.array(stored["progress"]), stored["curves"]
-    unknown = [math.nan] * len(progress)
-    curves = np.array([curve["log_errors"] for curve in recorded])
-    rates = np.array([curve["rates"] or unknown for curve in recorded])
-    weights = np.array(_equal_weights(recorded))
-    return CurveForecaster(Shapes(progress, over_fall(progress, curves), rates, weights), constants)
+    shapes = read_shapes(stored["progress"], stored["curves"])
+    return CurveForecaster(shapes, Constants(**fitted))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from traintime.clock.curve_prediction import ACCURACY, LOSS, CurvePrediction, Expected
-from traintime.clock.learning_curve import forecaster
+from traintime.clock.learning_curve import TRAINER, forecaster
 from traintime.clock.watched import Watched
 from traintime.forecast.convergence import Curve
 from traintime.units import Interval
@@ -71,6 +71,7 @@ def look_ahead(
         ACCURACY if watched.metric == "accuracy" else LOSS,
         planned=last,
         rate=watched.rate,
+        trainer=TRAINER if watched.is_ours and watched.metric == "accuracy" else None,
         expected=_expected(curve, last),
     )
     arrivals = None if watched.target is None else tuple(prediction.arrivals(watched.target))
@@ -78,7 +79,7 @@ def look_ahead(
         epochs=tuple(ahead),
         arrivals=arrivals,
         endings=tuple(_endings(watched, at, seen, prediction)),
-        chance_to_improve=float(np.mean(prediction.log_errors.min(axis=1) < prediction.best)),
+        chance_to_improve=prediction.chance_to_improve(),
         final=prediction.final(),
     )
 
@@ -106,8 +107,7 @@ def _endings(
     count = len(positions)
     ends = np.full(len(errors), count - 1)
     if watched.target is not None:
-        reached = errors <= float(prediction.scale.log_error([watched.target])[0])
-        ends = np.where(reached.any(axis=1), reached.argmax(axis=1), ends)
+        ends = np.minimum(ends, prediction.first(watched.target))
     if watched.patience and seen:
         past = prediction.scale.log_error(seen)
         best_at = float(at[int(np.argmin(past))])
@@ -116,4 +116,4 @@ def _endings(
         since = np.maximum.accumulate(np.where(improves, positions, best_at), axis=1)
         stale = positions - since >= watched.patience
         ends = np.minimum(ends, np.where(stale.any(axis=1), stale.argmax(axis=1), count - 1))
-    return (np.bincount(ends, minlength=count) / len(ends)).tolist()
+    return np.bincount(ends, prediction.weights(watched.target), count).tolist()

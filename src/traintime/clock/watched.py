@@ -19,12 +19,14 @@ class Watched:
         target: Value to reach, if there is one.
         patience: Validations without improvement after which the run ends; 0 for no end.
         rate: Learning rate over its peak at a share of the schedule; None if not known.
+        is_ours: Whether traintime trains, and not a loop of the user's own.
     """
 
     metric: Metric
     target: float | None = None
     patience: int = 0
     rate: Callable[[float], float] | None = None
+    is_ours: bool = False
 
     @classmethod
     def by(cls, recipe: Recipe, metric: Metric, margin: float = 0.0) -> Watched:
@@ -37,4 +39,5 @@ class Watched:
             lambda share: (
                 learning_rate(recipe, share * recipe.epochs * per_epoch, per_epoch) / recipe.lr
             ),
+            is_ours=True,
         )
