@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cpu_steps import Timed
 from op_times import OPTIMIZER, key_of
 from traintime.forecast.processor_law import (
+    GRAIN_VALUES,
     class_names,
     joined,
     kernel_parts,
@@ -35,6 +36,7 @@ START = {
     "inner_at_half": 2.5,
     "padding_cost": -1.0,  # logit
     "start_s": math.log(1.4e-6),
+    "grain_values": math.log(GRAIN_VALUES),
 }
 """Where each class starts, and is drawn to where the data say nothing; logarithms but for two."""
 PULL = {
@@ -46,6 +48,7 @@ PULL = {
     "inner_at_half": 0.05,
     "padding_cost": 0.05,
     "start_s": 0.1,
+    "grain_values": 0.05,
 }
 OF_PRODUCTS = ("peak_share", "rows_at_half", "columns_at_half", "inner_at_half")
 LARGEST_SHARE = 2.5
@@ -54,16 +57,15 @@ SCALARS = {
     "overlap": 0.0,  # logit of how far the exponent is between 1 and the largest
     "cache_bytes": math.log(6e6),
     "one_core": math.log(0.5),
-    "kernel_calls": math.log(0.3),
     "dispatch_calls": math.log(0.5),
-    "update_calls": math.log(2.0),
-    "update_bytes": math.log(24.0),
+    "update_calls": math.log(2.0),  # of an operation
+    "update_bytes": math.log(4.0),  # of a value
 }
 LARGEST_EXPONENT = 6.0
-SGD_VALUES, ADAM_VALUES = 5.0, 7.0
-"""Values moved by an update: SGD with momentum reads p, g, m and writes p, m; Adam two more."""
-SGD_OPS, ADAM_OPS = 3.0, 10.0
-"""Operations that update a tensor."""
+OPTIMIZER_OPS = {"sgd": 3, "adam": 8, "adamw": 9, "muon": 10}
+"""Operations that update a tensor in torch: for SGD with momentum mul, add, add."""
+OPTIMIZER_VALUES = {"sgd": 8, "adam": 18, "adamw": 20, "muon": 9}
+"""Values that these read and write for each parameter, one operation after the other."""
 SHORTEST_S = 2e-6
 """The profiler's own cost drowns what is shorter."""
 
@@ -84,7 +86,8 @@ class Timings:
         op_s: (G,) seconds, nan where the profiler saw none.
         op_keys: Names of the operations.
         update_s: (R,) seconds of the optimizer, nan without one.
-        calls, tensors, parameters: (R,) of each graph; the latter two by what is done to each.
+        calls: (R,) of each graph.
+        update_ops, update_values: (R,) that its optimizer computes and moves.
     """
 
     timed: Sequence[Timed]
@@ -104,8 +107,8 @@ class Timings:
     op_keys: Sequence[str]
     update_s: Tensor
     calls: Tensor
-    tensors: Tensor
-    parameters: Tensor
+    update_ops: Tensor
+    update_values: Tensor
 
     @cached_property
     def step_s(self) -> Tensor:
@@ -142,17 +145,17 @@ def gather(timed: Sequence[Timed], graph_of: Callable[[Timed], KernelGraph]) -> 
             padded = padding(padded_side(kernel, sides)) if "convolution" in kernel.kind else 1.0
             row = (number, step, numbers[key], kernel.count, kernel.half)
             kernels.append((*row, flops, num_bytes, padded, *sides[1:]))
-        adam = one.optimizer == "adam"
+        optimizer = one.optimizer or "sgd"
         facts.append(
             (
                 graph.num_calls,
-                graph.parameter_tensors * (ADAM_OPS if adam else SGD_OPS) / SGD_OPS,
-                graph.parameters * (ADAM_VALUES if adam else SGD_VALUES) / SGD_VALUES,
+                graph.parameter_tensors * OPTIMIZER_OPS[optimizer],
+                graph.parameters * OPTIMIZER_VALUES[optimizer],
                 one.ops_s.get(OPTIMIZER, math.nan),
             )
         )
     table = torch.tensor(kernels, dtype=torch.float64)
-    calls, tensors, parameters, update_s = torch.tensor(facts, dtype=torch.float64).unbind(1)
+    calls, update_ops, update_values, update_s = torch.tensor(facts, dtype=torch.float64).unbind(1)
     return Timings(
         timed=timed,
         rates=_rates(timed),
@@ -171,8 +174,8 @@ def gather(timed: Sequence[Timed], graph_of: Callable[[Timed], KernelGraph]) -> 
         op_keys=[key for _, key, _ in ops],
         update_s=update_s,
         calls=calls,
-        tensors=tensors,
-        parameters=parameters,
+        update_ops=update_ops,
+        update_values=update_values,
     )
 
 
@@ -254,7 +257,7 @@ class CpuLaw(nn.Module):
             torch.where(is_product, 0.0, values),
             timings.sides.unbind(1),
             timings.padded,
-            torch.where(is_product, 1.0, shared_part(values)),
+            torch.where(is_product, 1.0, shared_part(values, numbers.grain_values)),
             torch.where(timings.half, rates["half_product_flops"], rates["product_flops"]),
             rates["product_flops"],
             rates["memory_bandwidth"],
@@ -267,17 +270,17 @@ class CpuLaw(nn.Module):
         seconds = joined(
             arithmetic_s.clamp_min(1e-12), traffic_s.clamp_min(1e-12), self.scalar("overlap")
         )
-        start_s = torch.where(is_product, numbers.start_s, 0.0)
-        calls = self.scalar("kernel_calls")
-        seconds = seconds + start_seconds(start_s, rates["wait_s"], calls, rates["call_s"])
+        seconds = seconds + start_seconds(
+            numbers.start_s, is_product.double(), rates["wait_s"], rates["call_s"]
+        )
         return timings.count * seconds
 
     def forward(self, timings: Timings) -> tuple[Tensor, Tensor, Tensor]:
         """Return seconds: (G,) of operations, (R,) of updates, (R,) of steps."""
         ops = torch.zeros_like(timings.op_s).index_add(0, timings.op, self.kernel_times(timings))
         call_s = timings.rates["call_s"]
-        updates = self.scalar("update_calls") * SGD_OPS * timings.tensors * call_s
-        moved = self.scalar("update_bytes") * timings.parameters
+        updates = self.scalar("update_calls") * timings.update_ops * call_s
+        moved = self.scalar("update_bytes") * timings.update_values
         updates = updates + moved / timings.rates["memory_bandwidth"]
         dispatch = self.scalar("dispatch_calls") * timings.calls * call_s
         steps = torch.zeros_like(call_s).index_add(0, timings.op_step, ops)

@@ -2,6 +2,7 @@
 
     .venv/bin/python calibration/cpu_layers.py                        # results/cpu_layer.json.gz
     .venv/bin/python calibration/cpu_layers.py --group deep --num 150 # results/cpu_deep.json.gz
+    .venv/bin/python calibration/cpu_layers.py --group conv --num 350 # results/cpu_conv.json.gz
 
 See `random_layers.py` for what is drawn. The operations alone count, not the step around them.
 """

@@ -445,4 +445,4 @@ EVERYTHING = (
     *(_attention,) * 3,
 )
 
-MAKERS = {"layer": EVERYTHING, "deep": (_deep_convolution,)}
+MAKERS = {"layer": EVERYTHING, "deep": (_deep_convolution,), "conv": (_convolution,)}

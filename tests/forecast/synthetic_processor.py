@@ -31,7 +31,6 @@ def law(**changes: Any) -> ProcessorParameters:
         overlap=1.0,
         cache_bytes=1.0,
         one_core=0.5,
-        kernel_calls=0.0,
         dispatch_calls=0.0,
         update_calls={"sgd": 0.0, "adam": 0.0},
         update_bytes={"sgd": 0.0, "adam": 0.0},

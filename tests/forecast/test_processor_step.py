@@ -5,6 +5,7 @@ import pytest
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY
 from traintime.forecast.device_step import DeviceStep
+from traintime.forecast.processor_law import class_names
 from traintime.forecast.processor_parameters import (
     ProcessorClass,
     ProcessorParameters,
@@ -104,14 +105,55 @@ def test_a_kernel_starts_slower_where_the_cores_wait_longer_for_each_other():
 
 
 def test_dispatch_and_update_come_on_top():
-    parameters = law(
-        dispatch_calls=2.0, update_calls={"sgd": 3.0}, update_bytes={"sgd": 20.0}, kernel_calls=5.0
-    )
+    parameters = law(dispatch_calls=2.0, update_calls={"sgd": 3.0}, update_bytes={"sgd": 20.0})
     found = step(product(1e9), parameters=parameters)
     assert found.dispatch_s == pytest.approx(2 * 10 * 1e-6)
     assert found.update_s == pytest.approx(20 * 1e6 / 10e9 + 3 * 4 * 1e-6)
-    computing_s = 0.02 + 5e-6
-    assert found.seconds == pytest.approx(computing_s + found.dispatch_s + found.update_s)
+    assert found.seconds == pytest.approx(0.02 + found.dispatch_s + found.update_s)
+
+
+def test_what_is_no_product_starts_slower_where_calls_are_slower():
+    starting = dataclasses.replace(HALVES, start_s=1e-3)
+    parameters = law(classes={"other": starting})
+    usual = step(elementwise(0.0), parameters=parameters, spec=processor(call_s=2.8e-6)).seconds
+    slow = step(elementwise(0.0), parameters=parameters, spec=processor(call_s=5.6e-6)).seconds
+    assert usual == pytest.approx(1e-3)
+    assert slow == pytest.approx(2e-3)
+
+
+def test_random_numbers_are_drawn_by_one_core_however_many_there_are():
+    serial = dataclasses.replace(HALVES, grain_values=1e12)
+    shared = law(classes={"other": HALVES})
+    alone = law(classes={"other": serial}, one_core=0.25)
+    long = elementwise(4e9)
+    assert step(long, parameters=alone).seconds == pytest.approx(
+        4 * step(long, parameters=shared).seconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({}, "3"),
+        ({"stride": 2}, "3 strided"),
+        ({"dilation": 4}, "3 dilated"),
+        ({"window": 2, "stride": 2}, "patches"),
+    ],
+)
+def test_convolutions_are_told_apart_by_how_their_window_moves(changes, detail):
+    one = dataclasses.replace(convolution(16), **({"window": 3} | changes))
+    assert class_names(one)[0] == f"convolution/forward/{detail}"
+
+
+def test_a_depthwise_convolution_that_makes_several_channels_of_one_has_no_kernel_of_its_own():
+    def detail(columns: float) -> str:
+        sides = Sides(*(Amount((n,)) for n in (16.0, 100.0, columns, 9.0)))
+        kind = "depthwise convolution"
+        one = dataclasses.replace(convolution(16), kind=kind, window=3, sides=sides)
+        return class_names(one)[0].rpartition("/")[2]
+
+    assert detail(1.0) == "3"
+    assert detail(2.0) == "multiplied"
 
 
 def test_a_kernel_that_was_never_timed_goes_by_its_nearest_kin():

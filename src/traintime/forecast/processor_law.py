@@ -3,16 +3,16 @@
     t = (a^p + q^p)^(1/p) + t_start
     a = F / (P·e·g) + V·f / (P·w)
     q = Q / (B(Q)·b·w)
-    t_start = s·(wait / 2 µs) + l·call
+    t_start = s·(wait / 2 µs) of a product, s·(call / 2.8 µs) of another kind
 
 F are FLOP of a product and P the processor's measured rate of products in that number format; e is
 the share of it that this kind of kernel reaches at best, and g what is left of that at its sides.
 V are the values that another kind of kernel touches, and f what each costs in FLOP: a sigmoid more
 than a sum. Q are bytes and b the share of the bandwidth B that the kind reaches; B lies between the
 measured one of the cache, for little traffic, and that of the memory. w is the part of the cores
-that work: torch computes short vectors on one. What a kernel costs at least are calls, and for
-products waits of the cores for each other, both measured too. p joins arithmetic and traffic, which
-overlap, but not wholly.
+that work: torch computes short vectors on one, and random numbers always. What a kernel costs at
+least goes with what a call costs on a processor, or for products with how long its cores wait for
+each other, both measured too. p joins arithmetic and traffic, which overlap, but not wholly.
 
 The functions take numbers or tensors alike: the calibration differentiates what the forecast
 computes. Reference: Williams, Waterman, Patterson 2009 (roofline).
@@ -27,11 +27,11 @@ from traintime.forecast.kernel_time import Number, kernel_seconds
 from traintime.workload.kernels import PRODUCT_KINDS, Kernel
 
 GRAIN_VALUES = 32_768.0
-"""Torch shares a pointwise operation among the cores from so many values on."""
+"""Torch shares most pointwise operations among the cores from so many values on."""
 LANES = 16
 """Channels that a convolution's kernel computes at once: 512 bits of fp32."""
-USUAL_WAIT_S = 2e-6
-"""Of the processor that the law was fitted on: starts are given for one that waits so long."""
+USUAL_WAIT_S, USUAL_CALL_S = 2e-6, 2.8e-6
+"""Of the processor that the law was fitted on: starts are given for one like it."""
 
 
 def class_names(kernel: Kernel) -> tuple[str, str, str]:
@@ -52,11 +52,23 @@ def class_names(kernel: Kernel) -> tuple[str, str, str]:
 
 
 def _geometry(kernel: Kernel) -> str:
+    spread = " strided" if kernel.stride > 1 else " dilated" if kernel.dilation > 1 else ""
     if kernel.kind == "grouped convolution":
-        return "narrow" if padded_side(kernel, kernel.at(1).sides) < LANES else "wide"
+        narrow = padded_side(kernel, kernel.at(1).sides) < LANES
+        return ("narrow" if narrow else "wide") + spread
     if kernel.window == kernel.stride > 1:
         return "patches"
-    return str(min(kernel.window, WIDEST_WINDOW))
+    if kernel.kind == "depthwise convolution" and _is_multiplied(kernel):
+        return "multiplied"
+    return f"{min(kernel.window, WIDEST_WINDOW)}{spread}"
+
+
+def _is_multiplied(kernel: Kernel) -> bool:
+    """Say whether a depthwise convolution makes several channels of each: a rare kind."""
+    _, rows, columns, inner = kernel.at(1).sides
+    if kernel.op.endswith(".weight"):
+        return rows > 1
+    return columns > 1 or inner > kernel.window**2
 
 
 WIDEST_WINDOW = 7
@@ -77,9 +89,14 @@ def padding(channels: float) -> float:
     return LANES * math.ceil(channels / LANES) / channels
 
 
-def shared_part(values: Number) -> Any:
-    """Return how far an operation on so many values is shared by the cores, 0 to 1."""
-    relative = values / GRAIN_VALUES
+def shared_part(values: Number, grain: Number) -> Any:
+    """Return how far an operation on so many values is shared by the cores, 0 to 1.
+
+    Args:
+        values: Of the operation.
+        grain: How many its kind is shared from.
+    """
+    relative = values / grain
     fourth = relative**4
     return fourth / (fourth + 1.0)
 
@@ -139,13 +156,14 @@ def joined(arithmetic_s: Number, traffic_s: Number, overlap: Number) -> Any:
     return 1e-6 * kernel_seconds(arithmetic_s * 1e6, traffic_s * 1e6, overlap)
 
 
-def start_seconds(start_s: Number, wait_s: Number, kernel_calls: Number, call_s: Number) -> Any:
+def start_seconds(start_s: Number, is_product: Any, wait_s: Number, call_s: Number) -> Any:
     """Return what a kernel costs at least.
 
     Args:
-        start_s: Of its class, on a processor whose cores wait `USUAL_WAIT_S` for each other.
-        wait_s: What they wait on this one.
-        kernel_calls: Of any kernel, in calls.
-        call_s: An operation on a single number.
+        start_s: Of its class, on the processor that the law was fitted on.
+        is_product: 1 for a product, 0 for another kind.
+        wait_s: What the cores of this processor wait for each other.
+        call_s: An operation on a single number on it.
     """
-    return start_s * (wait_s / USUAL_WAIT_S) + kernel_calls * call_s
+    relative = is_product * wait_s / USUAL_WAIT_S + (1.0 - is_product) * call_s / USUAL_CALL_S
+    return start_s * relative

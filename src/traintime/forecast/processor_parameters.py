@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY, Evidence
-from traintime.forecast.processor_law import class_names
+from traintime.forecast.processor_law import GRAIN_VALUES, class_names
 from traintime.hardware.devices import DeviceSpec
 from traintime.hardware.processor import ProcessorRates
 from traintime.workload.kernels import Kernel
@@ -36,8 +36,9 @@ class ProcessorClass:
         columns_at_half: See there.
         inner_at_half: See there.
         padding_cost: Exponent of how many times the channels of a convolution are padded.
-        start_s: Seconds that a product costs before its own.
+        start_s: Seconds that it costs at least, on the processor that was fitted to.
         value_flops: FLOP that a value of another kind costs.
+        grain_values: Values of another kind from which the cores share it.
     """
 
     bandwidth_share: float
@@ -48,6 +49,7 @@ class ProcessorClass:
     padding_cost: float = 0.0
     start_s: float = 0.0
     value_flops: float = 0.0
+    grain_values: float = GRAIN_VALUES
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class ProcessorParameters:
         overlap: Exponent that joins arithmetic and traffic.
         cache_bytes: Traffic of a kernel at which half of what the cache gains is left.
         one_core: What one core reaches of all of them.
-        kernel_calls: What a kernel costs at least, in calls on a single number.
-        dispatch_calls: What dispatching an operation costs beside that, in such calls.
+        dispatch_calls: What dispatching an operation costs beside that, in calls on one number.
         update_calls: What updating a tensor costs, in such calls, by optimizer.
         update_bytes: Traffic of one update per parameter, by optimizer.
         reference: Rates of the processor that was fitted to.
@@ -72,7 +73,6 @@ class ProcessorParameters:
     overlap: float
     cache_bytes: float
     one_core: float
-    kernel_calls: float
     dispatch_calls: float
     update_calls: Mapping[str, float]
     update_bytes: Mapping[str, float]

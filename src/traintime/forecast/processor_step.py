@@ -139,7 +139,7 @@ def _kernel_time(
         0.0 if is_product else values,
         one.sides[1:],
         padding(padded_side(kernel, one.sides)) if "convolution" in kernel.kind else 1.0,
-        1.0 if is_product else shared_part(values),
+        1.0 if is_product else shared_part(values, of_class.grain_values),
         rates.half_product_flops if kernel.half else rates.product_flops,
         rates.product_flops,
         rates.memory_bandwidth,
@@ -149,7 +149,7 @@ def _kernel_time(
         parameters.one_core,
     )
     seconds = joined(arithmetic_s, traffic_s, parameters.overlap)
-    seconds += start_seconds(of_class.start_s, rates.wait_s, parameters.kernel_calls, rates.call_s)
+    seconds += start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
     count = kernel.count
     return KernelTime(
         kernel,

@@ -110,6 +110,7 @@ class Kernel:
         sides: Of a product; None for other kinds.
         window: Side of a convolution's kernel; 1 otherwise.
         stride: Of a convolution; 1 otherwise.
+        dilation: Of a convolution; 1 otherwise.
     """
 
     op: str
@@ -124,6 +125,7 @@ class Kernel:
     sides: Sides | None = None
     window: int = 1
     stride: int = 1
+    dilation: int = 1
 
     def at(self, batch_size: float, size: float = 1.0) -> KernelAmounts:
         """Return what it works on.
@@ -237,11 +239,12 @@ def _kernel_row(kernel: Kernel) -> list[Any]:
         else 0,
         kernel.window,
         kernel.stride,
+        *([kernel.dilation] if kernel.dilation > 1 else []),
     ]
 
 
 def _kernel(row: Sequence[Any]) -> Kernel:
-    op, kind, phase, where, count, half, flops, read, written, sides, window, stride = row
+    op, kind, phase, where, count, half, flops, read, written, sides, window, stride, *more = row
     return Kernel(
         op=op,
         kind=kind,
@@ -255,6 +258,7 @@ def _kernel(row: Sequence[Any]) -> Kernel:
         sides=Sides(*map(_amount, sides)) if sides else None,
         window=window,
         stride=stride,
+        dilation=more[0] if more else 1,
     )
 
 

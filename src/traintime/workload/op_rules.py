@@ -31,6 +31,7 @@ class Counted:
     sides: SidesOf | tuple[()] = ()
     window: int = 1
     stride: int = 1
+    dilation: int = 1
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,7 @@ class _Conv:
     area: int
     window: int
     stride: int
+    dilation: int
 
     @property
     def kind(self) -> str:
@@ -320,8 +322,10 @@ class _Conv:
 
 
 def _geometry(
-    x: Tensor, weight: Tensor, out: Tensor, stride: Sequence[int], groups: int, transposed: bool
+    x: Tensor, weight: Tensor, out: Tensor, how: Sequence[Any], transposed: bool, groups: int
 ) -> _Conv:
+    """Return it; `how` are stride, padding and dilation."""
+    stride, _, dilation = how
     if transposed:  # the gradient of a convolution: its roles are exchanged
         x, out = out, x
     kernel = list(weight.shape[2:])
@@ -334,13 +338,14 @@ def _geometry(
         area=math.prod(kernel),
         window=max(kernel),
         stride=max(stride),
+        dilation=max(dilation),
     )
 
 
 def _conv(op: str, args: Sequence[Any], result: Any, read: float, written: float) -> list[Counted]:
     """A convolution, and where cuDNN computes it a pass over the result that adds the bias."""
-    x, weight, bias, stride, _, _, transposed, _, groups = args[:9]
-    conv, half = _geometry(x, weight, result, stride, groups, transposed), _is_half(result)
+    x, weight, bias, *how, transposed, _, groups = args[:9]
+    conv, half = _geometry(x, weight, result, how, transposed, groups), _is_half(result)
     role = "input gradient" if transposed else "forward"
     if bias is None or conv.kind == "depthwise convolution":
         return [_convolution(op, conv, role, read, written, half)]
@@ -352,15 +357,15 @@ def _conv(op: str, args: Sequence[Any], result: Any, read: float, written: float
 def _convolution(
     op: str, conv: _Conv, role: str, read: float, written: float, half: bool
 ) -> Counted:
-    sides = conv.sides(role)
-    return Counted(op, conv.kind, conv.flops, read, written, half, sides, conv.window, conv.stride)
+    shape = conv.window, conv.stride, conv.dilation
+    return Counted(op, conv.kind, conv.flops, read, written, half, conv.sides(role), *shape)
 
 
 def _conv_backward(
     op: str, args: Sequence[Any], result: Any, _read: float, _written: float
 ) -> list[Counted]:
-    grad, x, weight, _, stride, _, _, transposed, _, groups, mask = args[:11]
-    conv = _geometry(x, weight, grad, stride, groups, transposed)
+    grad, x, weight, _, *how, transposed, _, groups, mask = args[:11]
+    conv = _geometry(x, weight, grad, how, transposed, groups)
     half = grad.element_size() == 2
     into, of_weight, of_bias = result
     kernels: list[Counted] = []
