@@ -7,9 +7,13 @@ import pytest
 from traintime.errors import InputError
 from traintime.forecast import device_memory
 from traintime.forecast.asked_job import sized_model
-from traintime.forecast.data_parallel import all_reduce_s
+from traintime.forecast.data_parallel import (
+    deviations_of_slowest,
+    exchange_parameters,
+    exposed_exchange_s,
+)
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.device_job import SCALING_SIGMA, forecast_on_device
+from traintime.forecast.device_job import forecast_on_device
 from traintime.forecast.device_memory import HEAP_SIGMA
 from traintime.forecast.device_parameters import KNOWN_DEVICE, SPECS_ONLY
 from traintime.hardware.devices import DeviceCount
@@ -84,14 +88,19 @@ def test_accumulating_updates_once():
 
 def test_devices_share_a_batch_and_exchange_gradients():
     answer = forecast(count=2)
-    exchange_s = all_reduce_s(4e6, DeviceCount(card(), 2))
-    assert answer.step_time_s.median == pytest.approx(4e-4 + 2e-5 + exchange_s)
+    shipped = exchange_parameters()
+    exchange_s = exposed_exchange_s(4e6, DeviceCount(card(), 2), 2e-4, shipped).median
+    slowest_s = (4e-4 + 2e-5) * (1 + shipped.jitter * deviations_of_slowest(2))
+    assert answer.step_time_s.median == pytest.approx(slowest_s + exchange_s)
     assert answer.flops_per_step == pytest.approx(3e10)
     assert answer.flops_per_joule == pytest.approx(1.5e10 / answer.step_time_s.median / 200)
     assert {part.kind for part in answer.step_by_kind} >= {"communication"}
     assert answer.memory_by_part["gradients"] == 8e6
     assert (answer.device, answer.num_devices) == ("card", 2)
-    assert any("Each of 2 devices" in line for line in answer.assumptions)
+    said = "\n".join(answer.assumptions)
+    assert "Each of 2 devices" in said
+    assert "over NVLink3 of 100 GB/s" in said
+    assert "waiting for the slowest device" in said
 
 
 def test_exchange_limits_what_has_many_parameters():
@@ -101,19 +110,35 @@ def test_exchange_limits_what_has_many_parameters():
 
 
 @pytest.mark.parametrize(
-    ("spec", "count", "evidence", "sigma"),
-    [
-        (card(), 1, KNOWN_DEVICE, 0.2),
-        (card(key="other"), 1, SPECS_ONLY, 0.4),
-        (card(), 4, KNOWN_DEVICE, math.hypot(0.2, SCALING_SIGMA)),
-    ],
+    ("spec", "evidence", "sigma"),
+    [(card(), KNOWN_DEVICE, 0.2), (card(key="other"), SPECS_ONLY, 0.4)],
 )
-def test_the_interval_is_as_wide_as_the_evidence_allows(spec, count: int, evidence, sigma: float):
-    answer = forecast(spec=spec, count=count)
+def test_the_interval_is_as_wide_as_the_evidence_allows(spec, evidence, sigma: float):
+    answer = forecast(spec=spec)
     assert answer.evidence == evidence
     for interval in (answer.step_time_s, answer.epoch_time_s, answer.total_s):
         assert interval.sigma == pytest.approx(sigma)
         assert interval.level == 0.8
+
+
+def test_several_devices_are_less_certain_than_one():
+    beside = exchange_parameters().jitter_spread * deviations_of_slowest(4)
+    calm = forecast(graph(parameters=0), count=4)
+    assert calm.step_time_s.sigma == pytest.approx(math.hypot(0.2, beside), rel=1e-3)
+    answer = forecast(graph(parameters=10_000_000), count=4)
+    upwards = answer.step_time_s.high / answer.step_time_s.median
+    downwards = answer.step_time_s.median / answer.step_time_s.low
+    assert upwards > downwards > math.exp(1.2816 * 0.2)
+    assert answer.total_s.sigma == pytest.approx(answer.step_time_s.sigma)
+
+
+def test_it_is_said_where_fewer_devices_would_do():
+    heavy = graph(parameters=30_000_000)
+    roomy = card(memory_bytes=80 * GIB, bandwidth=1e15)
+    said = forecast(heavy, count=8, spec=roomy).assumptions[-1]
+    assert said.startswith("More devices do not help at this batch: card takes")
+    light = graph(parameters=0)
+    assert "do not help" not in "\n".join(forecast(light, count=8, spec=roomy).assumptions)
 
 
 def test_what_a_forecast_takes_for_granted_is_said():

@@ -21,6 +21,9 @@ from traintime.workload.sample import Sample, relative_size
 MATRIX_ENGINE_FROM = 1.5
 """Times the fp32 peak: a device whose 16-bit peak is higher has a matrix engine, Pascal apart."""
 
+MOST_SUGGESTED = 1024
+"""Samples of a batch: as many as anybody would try next."""
+
 
 @dataclass(frozen=True)
 class DeviceJob:
@@ -29,7 +32,7 @@ class DeviceJob:
     Args:
         model: As it was asked for.
         sample: What the model is given for one sample.
-        train_samples: Of an epoch.
+        train_samples: Of an epoch; 0 if that is not known, and a step alone is asked about.
         validation_samples: After each epoch.
         epochs: Passes.
         batch_size: Samples of a step over all devices.
@@ -141,8 +144,8 @@ def micro_batch_size(job: DeviceJob, device: DeviceCount) -> int:
     Raises:
         InputError: There are fewer samples than parts, or than a batch.
     """
-    if job.batch_size > job.train_samples:
-        fitting = 1 << (job.train_samples.bit_length() - 1)
+    if job.batch_size > job.train_samples > 0:
+        fitting = min(MOST_SUGGESTED, 1 << (job.train_samples.bit_length() - 1))
         raise InputError(
             f"A batch of {job.batch_size:,} samples is more than the {job.train_samples:,} that "
             f"are trained on. Type batch_size={fitting}"

@@ -1,68 +1,171 @@
-"""What it costs several devices to agree on a gradient.
+"""What it costs several devices to compute parts of the same batch.
 
-Each computes its part of the batch; gradients are summed by rings, bucket by bucket, while the rest
-of the backward goes on. Efficiencies and latencies are those of Calculon's A100 systems (Isaev et
-al. 2023, https://github.com/calculon-ai/calculon); buckets those of DistributedDataParallel.
+Each works on its own part, waits for the slowest of them, and all sum their gradients by rings.
+What links, slots, hosts and networks sustain, how much of the exchange the backward hides and how
+unevenly devices step stands in `exchange_parameters.json`, fitted by `calibration/parallel.py` to
+public measurements of the same job on one device and on several.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from statistics import NormalDist
 
 from traintime.errors import InputError
 from traintime.hardware.devices import DeviceCount, DeviceSpec
-from traintime.units import MIB
+from traintime.units import Interval
 
 NODE_DEVICES = 8
-NODE_EFFICIENCY, NODE_LATENCY_S = 0.65, 10e-6
-NETWORK_EFFICIENCY, NETWORK_LATENCY_S = 0.9, 20e-6
-NETWORK_BYTES_PER_S = 25e9
-"""Assumed between nodes: one adapter of 200 Gbit/s for each device."""
-BUCKET_BYTES = 25 * MIB
-"""torch.nn.parallel.DistributedDataParallel, bucket_cap_mb."""
+LATENCY_S = 20e-6
+"""Of an exchange, by Calculon's systems (Isaev et al. 2023, github.com/calculon-ai/calculon)."""
 COUNTED_ONE_WAY = ("PCIe", "RoCE")
 """Links whose data sheets count one direction; the others' count both together."""
-BRIDGED = 2
-"""Cards that a bridge ties; more of them talk over their slots."""
 SLOT_BYTES_PER_S = {"Volta": 16e9, "Turing": 16e9, "Ampere": 32e9, "Ada": 32e9}
 NEWEST_SLOT_BYTES_PER_S = 64e9
 """One direction of PCIe 3, 4 and 5 with 16 lanes, which the cards of these designs have."""
+GAMING = ("GeForce", "Titan")
+GAMING_WITHOUT_PEERS_FROM = 2018
+"""Since Turing the driver lets cards made for games reach each other's memory by NVLink alone."""
+ADAPTER_YEAR = 2020
+"""Of devices whose year nobody knows."""
 
 
-def exposed_all_reduce_s(gradient_bytes: float, device: DeviceCount, backward_s: float) -> float:
+@dataclass(frozen=True)
+class Exchange:
+    """All that was fitted.
+
+    Args:
+        link_share: Of the data sheet's rate, one way, that a direct link sustains.
+        slot_share: The same of a slot, between cards that reach each other's memory.
+        host_bytes_per_s: Between cards that do not: through the host's memory.
+        network_share: Of a node's adapters.
+        hidden_share: Of the exchange that the backward hides, and of the backward that can.
+        jitter: σ of a device's step over its mean; all wait for the slowest.
+        jitter_spread: σ of that from one machine and job to another.
+        link_spread: σ of the log of what a link or slot sustains: some machines cannot use theirs.
+        shared_spread: The same of what devices share: a host's memory, a network.
+        sources: Where the measurements come from.
+    """
+
+    link_share: float
+    slot_share: float
+    host_bytes_per_s: float
+    network_share: float
+    hidden_share: float
+    jitter: float
+    jitter_spread: float
+    link_spread: float
+    shared_spread: float
+    sources: tuple[str, ...]
+
+
+@cache
+def exchange_parameters() -> Exchange:
+    """Return the shipped parameters."""
+    text = files("traintime.forecast").joinpath("exchange_parameters.json").read_text("utf-8")
+    values = json.loads(text)
+    return Exchange(**values | {"sources": tuple(values["sources"])})
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a device sends its part of the gradients over.
+
+    Args:
+        name: For people.
+        bytes_per_s: Sustained in one direction.
+        spread: σ of its logarithm.
+    """
+
+    name: str
+    bytes_per_s: float
+    spread: float
+
+
+def deviations_of_slowest(num_devices: int) -> float:
+    """Return how many deviations the largest of n normal values is above their mean.
+
+    Φ⁻¹((n - 0.375) / (n + 0.25)) (Blom, Statistical Estimates and Transformed Beta-Variables,
+    1958).
+    """
+    if num_devices == 1:
+        return 0.0
+    return NormalDist().inv_cdf((num_devices - 0.375) / (num_devices + 0.25))
+
+
+def exposed_exchange_s(
+    gradient_bytes: float,
+    device: DeviceCount,
+    backward_s: float,
+    exchange: Exchange,
+) -> Interval:
     """Return how much longer a step takes because gradients are summed over devices.
 
-    K buckets of equal size become ready evenly over the backward, and each is sent when it is ready
-    and the one before is through. So the last one ends c after the backward, or K·c after the first
-    was ready, whichever is later; c is what one bucket takes.
+    A share of the exchange goes on beside the backward, at most as long as the same share of the
+    backward lasts: what is sent meanwhile takes cores and bandwidth from it. The interval is from
+    links of one machine to another's.
 
     Args:
         gradient_bytes: Of all gradients on one device.
         device: How many of what.
         backward_s: Of the last micro-batch's backward.
+        exchange: What was fitted.
+
+    Raises:
+        InputError: It is not known how such devices are tied together.
     """
     if device.count == 1:
-        return 0.0
-    buckets = math.ceil(gradient_bytes / BUCKET_BYTES)
-    one_s = all_reduce_s(gradient_bytes / buckets, device)
-    return max(one_s, buckets * one_s - backward_s * (buckets - 1) / buckets)
+        return Interval(0.0, 0.0, 0.0)
+    hidden = exchange.hidden_share
+
+    def exposed(seconds: float) -> float:
+        return seconds - min(hidden * seconds, hidden * backward_s)
+
+    seconds = all_reduce_s(gradient_bytes, device, exchange)
+    return Interval(exposed(seconds.median), exposed(seconds.low), exposed(seconds.high))
 
 
-def all_reduce_s(num_bytes: float, device: DeviceCount) -> float:
+def with_spread(seconds: Interval, sigma: float) -> Interval:
+    """Return an interval that holds another, independent, log-normal factor too.
+
+    Args:
+        seconds: To either side as wide as it is.
+        sigma: Of the logarithm of the factor.
+    """
+    z = NormalDist().inv_cdf(0.5 + seconds.level / 2)
+    below = math.hypot(math.log(seconds.median / seconds.low), z * sigma)
+    above = math.hypot(math.log(seconds.high / seconds.median), z * sigma)
+    median = seconds.median
+    return Interval(median, median / math.exp(below), median * math.exp(above), seconds.level)
+
+
+def all_reduce_s(num_bytes: float, device: DeviceCount, exchange: Exchange) -> Interval:
     """Return the time to sum a vector over all devices.
 
-    2(n-1)/n · bytes / (bandwidth · η) + latency, the traffic of a ring (Patarasuk & Yuan 2009).
-    Beyond a node each device reduces its share within the node first, sums it with the same share
-    of the other nodes over the network, and spreads the result.
+    2(n-1)/n · bytes / rate + latency, the traffic of a ring (Patarasuk & Yuan 2009). Beyond a node
+    each device reduces its share within the node first, sums it with the same share of the other
+    nodes over the network, and spreads the result.
+
+    Raises:
+        InputError: It is not known how such devices are tied together.
     """
     inside = min(device.count, node_devices(device.spec))
     nodes = math.ceil(device.count / inside)
-    speed = link_bytes_per_s(device) * NODE_EFFICIENCY
-    seconds = 2 * (inside - 1) / inside * num_bytes / speed + NODE_LATENCY_S
-    if nodes > 1:
-        share = num_bytes / inside / (NETWORK_BYTES_PER_S * NETWORK_EFFICIENCY)
-        seconds += 2 * (nodes - 1) / nodes * share + NETWORK_LATENCY_S
-    return seconds
+    link = link_between(device, exchange)
+    on_links_s = 2 * (inside - 1) / inside * num_bytes / link.bytes_per_s
+    seconds = Interval.lognormal(on_links_s, link.spread).shifted(LATENCY_S)
+    if nodes == 1:
+        return seconds
+    rate = network_bytes_per_s(device.spec) * exchange.network_share
+    on_network_s = 2 * (nodes - 1) / nodes * num_bytes / inside / rate
+    between = Interval.lognormal(on_network_s, exchange.shared_spread).shifted(LATENCY_S)
+    return Interval(
+        seconds.median + between.median, seconds.low + between.low, seconds.high + between.high
+    )
 
 
 def node_devices(spec: DeviceSpec) -> int:
@@ -70,8 +173,20 @@ def node_devices(spec: DeviceSpec) -> int:
     return 10**6 if spec.kind == "tpu" else NODE_DEVICES
 
 
-def link_bytes_per_s(device: DeviceCount) -> float:
-    """Return the bandwidth between devices of a node, in one direction.
+def network_bytes_per_s(spec: DeviceSpec) -> float:
+    """Return the adapter's rate between nodes for each device, as its year's systems had it.
+
+    One of 100 Gbit/s for two devices (DGX-1), of 200 for each (DGX A100), of 400 (DGX H100).
+    """
+    year = spec.year or ADAPTER_YEAR
+    return 6.25e9 if year < 2020 else 25e9 if year < 2022 else 50e9
+
+
+def link_between(device: DeviceCount, exchange: Exchange) -> Link:
+    """Return what ties the devices of a node.
+
+    Cards that a bridge can tie in pairs are taken to have none: that is what most machines were
+    measured with.
 
     Raises:
         InputError: It is not known how such devices are tied together.
@@ -83,6 +198,23 @@ def link_bytes_per_s(device: DeviceCount) -> float:
             f"Nothing is known of how several {spec.name} are tied together. "
             f"Type device={spec.key} for one of them"
         )
-    if "bridge" in spec.interconnect and device.count > BRIDGED:
-        return SLOT_BYTES_PER_S.get(spec.architecture, NEWEST_SLOT_BYTES_PER_S)
-    return both_ways if spec.interconnect.startswith(COUNTED_ONE_WAY) else both_ways / 2
+    bridge = "bridge" in spec.interconnect
+    if bridge or spec.interconnect.startswith("PCIe"):
+        slot = _slot_bytes_per_s(spec.architecture) if bridge else both_ways
+        name = f"PCIe slots of {slot / 1e9:.0f} GB/s"
+        name += ", without bridges" if bridge else ""
+        if _reaches_no_peer(spec):
+            host = f"{name} and the host's memory"
+            return Link(host, exchange.host_bytes_per_s, exchange.shared_spread)
+        return Link(name, slot * exchange.slot_share, exchange.link_spread)
+    one_way = both_ways if spec.interconnect.startswith(COUNTED_ONE_WAY) else both_ways / 2
+    name = f"{spec.interconnect} of {one_way / 1e9:.0f} GB/s"
+    return Link(name, one_way * exchange.link_share, exchange.link_spread)
+
+
+def _slot_bytes_per_s(architecture: str) -> float:
+    return SLOT_BYTES_PER_S.get(architecture, NEWEST_SLOT_BYTES_PER_S)
+
+
+def _reaches_no_peer(spec: DeviceSpec) -> bool:
+    return spec.name.startswith(GAMING) and (spec.year or 0) >= GAMING_WITHOUT_PEERS_FROM

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from traintime.forecast.asked_job import DeviceJob, SizedGraph, SizedModel
-from traintime.forecast.data_parallel import NETWORK_BYTES_PER_S, node_devices
+from traintime.forecast.data_parallel import (
+    exchange_parameters,
+    link_between,
+    network_bytes_per_s,
+    node_devices,
+)
 from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room, chance_it_fits
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
@@ -119,11 +124,11 @@ def job_lines(
     yield from job.notes
     yield EVIDENCE_LINES.get(evidence, f"{{}}: {evidence}").format(device.spec.name)
     yield _choices(job, step, precision)
-    yield _input_line(job, step)
+    yield _input_line(job, step, device)
     yield "The device does nothing else, and keeps its usual clock and power with current drivers"
     yield from _graph_lines(job, sized)
     if device.count > 1:
-        yield _exchange_line(device)
+        yield from _exchange_lines(step, device)
     if job.compiled:
         yield "Compiling itself is not counted, nor what fusing operations saves"
 
@@ -135,16 +140,17 @@ def _choices(job: DeviceJob, step: JobStep, precision: DevicePrecision) -> str:
     return f"Computed in {precision}{images}{', as auto has it' if by_itself else ''}"
 
 
-def _input_line(job: DeviceJob, step: JobStep) -> str:
+def _input_line(job: DeviceJob, step: JobStep, device: DeviceCount) -> str:
     samples_per_s = job.batch_size / step.seconds
     values = math.prod(job.sample.shape)
     if job.sample.tokens:
         amount = f"{format_count(samples_per_s * values)} tokens/s"
     else:
         amount = f"{samples_per_s * values / 1e6:,.0f} MB/s decoded, at a byte a value"
+    with_all = f" with all {device.count:,} devices" if device.count > 1 else ""
     return (
-        f"The input pipeline keeps up: {format_count(samples_per_s)} samples/s, {amount}, from "
-        "data that has been fetched before"
+        f"The input pipeline keeps up{with_all}: {format_count(samples_per_s)} samples/s, "
+        f"{amount}, from data that has been fetched before"
     )
 
 
@@ -161,15 +167,26 @@ def _graph_lines(job: DeviceJob, sized: SizedGraph) -> Iterator[str]:
         yield f"Of {named}{more} the bytes are counted and the arithmetic is not"
 
 
-def _exchange_line(device: DeviceCount) -> str:
-    count, spec = device.count, device.spec
+def _exchange_lines(step: JobStep, device: DeviceCount) -> Iterator[str]:
+    spec, exchange = device.spec, exchange_parameters()
+    link = link_between(device, exchange)
     line = (
-        f"Each of {count:,} devices computes its part of every batch, and gradients are summed "
-        f"over {spec.interconnect} during the backward"
+        f"Each of {device.count:,} devices computes its part of every batch in a process of its "
+        f"own; gradients are summed over {link.name}, where machines sustain "
+        f"{link.bytes_per_s / 1e9:.3g} GB/s one way"
     )
-    if count <= node_devices(spec):
-        return line
-    return (
-        f"{line}; between nodes of {node_devices(spec)} over "
-        f"{NETWORK_BYTES_PER_S / 1e9:.0f} GB/s for each device"
+    if device.count > node_devices(spec):
+        line += (
+            f"; between nodes of {node_devices(spec)} over "
+            f"{network_bytes_per_s(spec) / 1e9:.3g} GB/s for each device"
+        )
+    yield line
+    exchanged, waited = (
+        format_percent(seconds / step.seconds)
+        for seconds in (step.exchange_s.median, step.straggling_s)
+    )
+    yield (
+        f"{exchanged} of a step go to what the backward does not hide of the exchange, {waited} to "
+        "waiting for the slowest device; the interval allows for machines that do not get what "
+        "their links can give"
     )

@@ -62,9 +62,9 @@ class DeviceForecast:
         evidence: What the times stand on.
         assumptions: What has to hold, for people.
         step_time_s: Of one step with its update.
-        epoch_time_s: Training alone.
-        total_s: All epochs with their validation.
-        stages_s: The same by stage: train, validate.
+        epoch_time_s: Training alone; None if nobody said how many samples there are.
+        total_s: All epochs with their validation; None likewise.
+        stages_s: The same by stage: train, validate; empty likewise.
         samples_per_s: In training, median.
         step_by_kind: Where a step goes, the largest part first.
         limited_by: "arithmetic", "memory traffic", "dispatch" or "communication".
@@ -77,7 +77,7 @@ class DeviceForecast:
         largest_batch_size: The largest over all devices that fits at nine chances in ten; 0 if not
             even one sample does, None without a capacity.
         flops_per_joule: Products' FLOP per joule at the rated power; None if that is not known.
-        steps_per_epoch: Optimizer steps.
+        steps_per_epoch: Optimizer steps; 0 if nobody said how many samples there are.
         epochs: Passes.
         kernels: The most expensive, at most ten.
     """
@@ -94,8 +94,8 @@ class DeviceForecast:
     evidence: str
     assumptions: tuple[str, ...]
     step_time_s: Interval
-    epoch_time_s: Interval
-    total_s: Interval
+    epoch_time_s: Interval | None
+    total_s: Interval | None
     stages_s: Mapping[str, Interval]
     samples_per_s: float
     step_by_kind: tuple[KindShare, ...]
@@ -116,6 +116,11 @@ class DeviceForecast:
     def fits(self) -> bool:
         """Whether it is more likely than not that the job fits; so where nothing limits it."""
         return self.chance_it_fits is None or self.chance_it_fits >= FITS_FROM
+
+    @property
+    def longest_s(self) -> Interval:
+        """The time of all that is known of the job: to its end, or that of a step."""
+        return self.total_s or self.step_time_s
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

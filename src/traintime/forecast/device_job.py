@@ -7,6 +7,7 @@ the backward does not hide. Its interval is as wide as the evidence for the devi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from traintime.forecast.asked_job import (
     DeviceJob,
@@ -17,17 +18,15 @@ from traintime.forecast.asked_job import (
     sample_bytes,
     settle_precision,
 )
+from traintime.forecast.data_parallel import exchange_parameters
 from traintime.forecast.device_assumptions import job_lines, memory_lines
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_memory import MemoryUse, find_room, peak_interval
+from traintime.forecast.device_scaling import scaling_lines
 from traintime.forecast.device_step import DevicePrecision
-from traintime.forecast.job_step import predict_job_step
+from traintime.forecast.job_step import JobStep, predict_job_step
 from traintime.hardware.devices import DeviceCount
 from traintime.units import Interval
-
-SCALING_SIGMA = 0.1
-"""Of the logarithm of a step's time over several devices, beside a single one's: vTrain, which
-measures the exchange on the devices themselves, is 8.4 % off on 8 of them."""
 
 
 def forecast_on_device(
@@ -46,13 +45,8 @@ def forecast_on_device(
     use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
     evidence = parameters.evidence(device.spec)
-    sigma = _sigma(parameters, evidence, device.count)
-    train_s = job.epochs * job.steps_per_epoch * step.seconds
-    validate_s = job.epochs * _validation_steps(job, device, micro_batch) * step.forward_s
-
-    def interval(seconds: float) -> Interval:
-        return Interval.lognormal(seconds, sigma)
-
+    of_step = step.interval(parameters.spread[evidence], exchange_parameters())
+    times = _times(job, step, of_step, _validation_steps(job, device, micro_batch))
     return DeviceForecast(
         model=job.model,
         model_source=sized.graph.source,
@@ -67,11 +61,12 @@ def forecast_on_device(
         assumptions=(
             *memory_lines(job, model, use, device, room),
             *job_lines(job, sized, step, device, precision, evidence),
+            *scaling_lines(job, model, step, device, precision, parameters),
         ),
-        step_time_s=interval(step.seconds),
-        epoch_time_s=interval(job.steps_per_epoch * step.seconds),
-        total_s=interval(train_s + validate_s),
-        stages_s={"train": interval(train_s), "validate": interval(validate_s)},
+        step_time_s=of_step,
+        epoch_time_s=times.get("epoch"),
+        total_s=times.get("total"),
+        stages_s={stage: times[stage] for stage in ("train", "validate") if stage in times},
         samples_per_s=job.batch_size / step.seconds,
         step_by_kind=step.by_kind(),
         limited_by=step.limited_by(),
@@ -91,13 +86,28 @@ def forecast_on_device(
     )
 
 
+def _times(
+    job: DeviceJob, step: JobStep, of_step: Interval, validation_steps: int
+) -> Mapping[str, Interval]:
+    """Return the times of an epoch, of stages and in total; none if nobody said how many samples.
+
+    All of them are as sure as that of a step.
+    """
+    if not job.train_samples:
+        return {}
+    train_s = job.epochs * job.steps_per_epoch * step.seconds
+    validate_s = job.epochs * validation_steps * step.forward_s
+    seconds = {
+        "epoch": job.steps_per_epoch * step.seconds,
+        "total": train_s + validate_s,
+        "train": train_s,
+        "validate": validate_s,
+    }
+    return {of: of_step.scaled(time_s / step.seconds) for of, time_s in seconds.items()}
+
+
 def _validation_steps(job: DeviceJob, device: DeviceCount, micro_batch: int) -> int:
     return math.ceil(job.validation_samples / (micro_batch * device.count))
-
-
-def _sigma(parameters: Fit, evidence: str, num_devices: int) -> float:
-    sigma = parameters.spread[evidence]
-    return math.hypot(sigma, SCALING_SIGMA) if num_devices > 1 else sigma
 
 
 def _memory_use(

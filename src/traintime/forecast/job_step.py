@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from traintime.forecast.asked_job import DeviceJob, Fit, SizedGraph, uses_channels_last
-from traintime.forecast.data_parallel import exposed_all_reduce_s
+from traintime.forecast.data_parallel import (
+    Exchange,
+    deviations_of_slowest,
+    exchange_parameters,
+    exposed_exchange_s,
+    with_spread,
+)
 from traintime.forecast.device_forecast import KernelShare
 from traintime.forecast.device_step import (
     DevicePrecision,
@@ -22,6 +29,7 @@ from traintime.forecast.kernel_time import kernel_seconds
 from traintime.forecast.processor_parameters import ProcessorParameters
 from traintime.forecast.processor_step import ProcessorKernel, predict_processor_step
 from traintime.hardware.devices import DeviceCount, DeviceSpec
+from traintime.units import Interval
 
 SHOWN_KERNELS = 10
 
@@ -34,8 +42,10 @@ class JobStep:
         one: A micro-batch with the update.
         kernels: Of the micro-batch, in the order of its times.
         micro_batches: Of the step.
+        num_devices: That share the batch.
         seconds: Of all.
-        exposed_s: What of it is spent on nothing but the exchange of gradients.
+        exchange_s: What of it is spent on nothing but the exchange of gradients.
+        straggling_s: What of it a device waits for slower ones.
         forward_s: A forward alone, as in validation.
         channels_last: Whether images are stored so.
     """
@@ -43,8 +53,10 @@ class JobStep:
     one: DeviceStep
     kernels: Sequence[SizedKernel | ProcessorKernel]
     micro_batches: int
+    num_devices: int
     seconds: float
-    exposed_s: float
+    exchange_s: Interval
+    straggling_s: float
     forward_s: float
     channels_last: bool
 
@@ -57,7 +69,23 @@ class JobStep:
     def waiting_s(self) -> float:
         """What the device waits for the host."""
         working_s = self.micro_batches * (self.one.device_s - self.one.update_s) + self.one.update_s
-        return max(0.0, self.seconds - self.exposed_s - working_s)
+        return max(0.0, self.seconds - self.communication_s - working_s)
+
+    @property
+    def communication_s(self) -> float:
+        """What several devices cost: the exchange, and waiting for the slowest."""
+        return self.exchange_s.median + self.straggling_s
+
+    def interval(self, sigma: float, exchange: Exchange) -> Interval:
+        """Return the step's interval; of several devices wider, the more so the more they exchange.
+
+        Args:
+            sigma: Of the logarithm of a step's time on one device.
+            exchange: Of the fit to several devices.
+        """
+        seconds = self.exchange_s.shifted(self.seconds - self.exchange_s.median)
+        beside = exchange.jitter_spread * deviations_of_slowest(self.num_devices)
+        return with_spread(seconds, math.hypot(sigma, beside))
 
     def by_kind(self) -> tuple[KindShare, ...]:
         """Return where the step goes, the largest part first."""
@@ -65,7 +93,7 @@ class JobStep:
         for time in self.one.kernels:
             kind = time.kernel.kind
             totals[kind] = totals.get(kind, 0.0) + self.micro_batches * time.seconds
-        totals |= {"waiting for dispatch": self.waiting_s, "communication": self.exposed_s}
+        totals |= {"waiting for dispatch": self.waiting_s, "communication": self.communication_s}
         return tuple(
             KindShare(kind, seconds, seconds / self.seconds)
             for kind, seconds in sorted(totals.items(), key=lambda item: -item[1])
@@ -80,7 +108,7 @@ class JobStep:
             "arithmetic": self.micro_batches * arithmetic_s,
             "memory traffic": self.micro_batches * (kernels_s - arithmetic_s) + self.one.update_s,
             "dispatch": self.waiting_s,
-            "communication": self.exposed_s,
+            "communication": self.communication_s,
         }
         return max(limits, key=lambda limit: limits[limit])
 
@@ -117,6 +145,7 @@ def predict_job_step(
     device: DeviceCount,
     precision: DevicePrecision,
     parameters: Fit,
+    exchange: Exchange | None = None,
 ) -> JobStep:
     """Return a step of a job on a device, or on several that share each batch.
 
@@ -126,6 +155,7 @@ def predict_job_step(
         device: How many of what.
         precision: To compute in.
         parameters: Of the fit.
+        exchange: Of the fit to several devices; as shipped if None.
 
     Raises:
         InputError: Too little is known of the device, or of what ties several together.
@@ -144,13 +174,18 @@ def predict_job_step(
 
     before_s = without_update("gradients", forward_s + backward_s)
     gradient_bytes = (2.0 if precision == "half" else 4.0) * sized.graph.parameters
-    exposed_s = exposed_all_reduce_s(gradient_bytes, device, backward_s)
+    exchange = exchange or exchange_parameters()
+    exchange_s = exposed_exchange_s(gradient_bytes, device, backward_s, exchange)
+    alone_s = (job.accumulate - 1) * before_s + last.seconds
+    straggling_s = alone_s * exchange.jitter * deviations_of_slowest(device.count)
     return JobStep(
         one=last,
         kernels=sized.kernels,
         micro_batches=job.accumulate,
-        seconds=(job.accumulate - 1) * before_s + last.seconds + exposed_s,
-        exposed_s=exposed_s,
+        num_devices=device.count,
+        seconds=alone_s + straggling_s + exchange_s.median,
+        exchange_s=exchange_s,
+        straggling_s=straggling_s,
         forward_s=without_update("forward", forward_s),
         channels_last=channels_last,
     )
