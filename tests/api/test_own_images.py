@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import traintime
 from tests.data.pictures import cut_short, photos
 from tests.data.test_own_images import rot
-from traintime.api import own_images
+from traintime.api import input_plan
 from traintime.api.listener import Listener
 from traintime.api.profile import profile_run
 from traintime.api.runs import find_run
@@ -255,9 +255,9 @@ def test_images_that_do_not_fit_into_memory_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     needed = 2 * 60 * 3 * 64 * 64
-    monkeypatch.setattr(own_images, "memory_left", lambda pid: (needed // 2, needed))
+    monkeypatch.setattr(input_plan, "memory_left", lambda pid: (needed // 2, needed))
     with pytest.raises(InputError, match=r"Type image_size=40 or train_samples=12$"):
-        traintime.train(data=str(root), **{**JOB, "image_size": 64})
+        traintime.train(data=str(root), **{**JOB, "image_size": 64}, cache="memory")
     assert not (home / "runs").exists()
 
 

@@ -1,6 +1,6 @@
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,11 @@ import torch
 
 from traintime.data import image_cache, own_images, read_image
 from traintime.data.catalogue import find, split_sizes
+from traintime.data.image_store import ImageStore
+from traintime.data.input_plan import InputPlan
 from traintime.data.own_images import OwnImages, load_own, most_damaged, used_images
 from traintime.data.prepare import PreparedImages, prepare
+from traintime.data.read_image import ReadImages
 from traintime.errors import InputError, StorageError
 from traintime.recipe import Recipe, read_recipe
 
@@ -203,6 +206,90 @@ def test_an_image_that_was_left_out_stays_out_although_it_is_well_again(root: Pa
     assert second.left_out == first.left_out
     assert len(prepared(asked(root), second).train) == len(prepared(asked(root), first).train)
     assert load(asked(root)).left_out == {}, "a new run has it"
+
+
+def load_stored(recipe: Recipe, cache: str = "disk", said: list[str] | None = None) -> OwnImages:
+    used = used_images(recipe, find(recipe.data, recipe.image_size or 0))
+    plan = InputPlan(cache)  # pyright: ignore[reportArgumentType]
+    return load_own(recipe, used, (said if said is not None else []).append, None, plan)
+
+
+def store_of(own: OwnImages) -> ImageStore:
+    assert isinstance(own.raw.images, ImageStore)
+    return own.raw.images
+
+
+@pytest.mark.parametrize("cache", ["disk", "none"])
+def test_images_that_stay_on_the_disk_have_the_same_parts(root: Path, cache: str):
+    cut_short(root / "cats/004.png", 0.3)
+    recipe = asked(root)
+    resident, stored = load(recipe), load_stored(recipe, cache)
+    assert stored.left_out == resident.left_out
+    ours, theirs = prepared(recipe, stored), prepared(recipe, resident)
+    for part in ("train", "validation", "test"):
+        on_disk, in_memory = getattr(ours, part), getattr(theirs, part)
+        assert torch.equal(on_disk.labels, in_memory.labels)
+        assert np.array_equal(on_disk.image(3), in_memory.image(3))
+    assert torch.equal(ours.mean, theirs.mean)
+    assert torch.equal(ours.std, theirs.std)
+
+
+@pytest.mark.parametrize("cache", ["disk", "none"])
+def test_they_are_read_in_parts_that_a_little_memory_holds(
+    root: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+):
+    whole = load(asked(root)).raw.images
+    sizes: list[int] = []
+
+    def noted(paths: Sequence[Path], *rest: object) -> ReadImages:
+        sizes.append(len(paths))
+        return read_image.read_images(paths, 8)
+
+    monkeypatch.setattr(own_images, "PART_BYTES", 25 * 3 * 8 * 8)
+    monkeypatch.setattr(own_images, "read_images", noted)
+    os.utime(root / "cats/000.png", (1, 1))
+    store = store_of(load_stored(asked(root), cache))
+    assert sizes == [25, 25, 10, 0]
+    assert np.array_equal([store.image(row) for row in range(60)], whole)
+
+
+def test_without_room_for_the_copy_they_are_decoded_anew_or_that_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = shutil.disk_usage(root)._replace(free=60 * 3 * 8 * 8 - 1024)
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: usage)
+    said: list[str] = []
+    store = store_of(load_stored(asked(root), "disk", said))
+    assert store.known.array is None
+    assert "takes 11.2 KiB, and 1 KiB of that are missing" in said[0]
+    assert "are decoded again for each batch instead" in said[0]
+    with pytest.raises(StorageError, match="1 KiB of that are missing"):
+        load_stored(asked(root, cache="disk"))
+
+
+def test_an_image_that_is_well_again_is_used(root: Path):
+    path = root / "cats/004.png"
+    good, status = path.read_bytes(), path.stat()
+    rot(path)
+    assert list(load_stored(asked(root)).left_out) == ["cats/004.png"]
+    path.write_bytes(good)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    own = load_stored(asked(root))
+    assert own.left_out == {}
+    assert np.array_equal(store_of(own).image(4), read_image.read_image(path, 8))
+
+
+def test_another_decoder_reads_them_anew_where_no_pixels_are_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load_stored(asked(root), "none")
+    recipe = asked(root)
+    used = used_images(recipe, find(recipe.data, 8))
+    assert used.is_known
+    monkeypatch.setattr(own_images, "DECODER", "Pillow 99")
+    assert not used.is_known
+    load_stored(recipe, "disk")
+    assert used.is_known, "the pixels are kept, whoever decoded them"
 
 
 def test_no_micro_batch_of_one_sample_is_left_to_a_batch_normalisation(root: Path):

@@ -59,6 +59,19 @@ def test_work_of_another_process_is_that_of_others(tmp_path: Path) -> None:
     assert usage.cpu < 0.2
 
 
+def test_work_of_a_worker_is_its_own(tmp_path: Path) -> None:
+    code = "import time\nend = time.time() + 1.2\nwhile time.time() < end: pass"
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    time.sleep(0.3)
+    meter = UsageMeter(tmp_path, workers=lambda: [worker.pid, 2**22 + 1])
+    time.sleep(0.5)
+    usage = meter.sample()
+    worker.kill()
+    worker.wait()
+    assert usage.cpu > 0.2 / len(psutil.Process().cpu_affinity() or ())
+    assert meter.sample().cpu < 0.2, "it has ended"
+
+
 def test_memory_and_disk_are_those_of_the_machine(tmp_path: Path) -> None:
     usage = UsageMeter(tmp_path).sample()
     assert usage.rss_bytes == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)

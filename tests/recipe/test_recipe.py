@@ -75,3 +75,38 @@ def test_a_recipe_does_not_change():
 
 def test_every_field_is_explained():
     assert [name for name, field in Recipe.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "cache", "workers"),
+    [
+        ([], "auto", "auto"),
+        (["workers=0"], "auto", 0),
+        (["cache=disk", "workers=2"], "disk", 2),
+        (["cache=none", "workers=auto"], "none", "auto"),
+        (["cache=off"], "none", "auto"),
+    ],
+)
+def test_where_images_are_kept_and_who_gathers_them(
+    words: list[str], cache: str, workers: int | str
+):
+    recipe = read_recipe(["data=./photos", "model=mlp", *words])
+    assert (recipe.cache, recipe.workers) == (cache, workers)
+    assert read_recipe(**recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["workers=many"], "workers=many does not work: it is a number of processes from 0 to 256"),
+        (["workers=-1"], "or auto; try workers=2"),
+        (["workers=1.5"], "or auto; try workers=2"),
+        (["cache=ram"], "cache=ram does not work: input should be 'auto', 'memory', 'disk' or"),
+        (["cache=memory", "workers=2"], "leave workers out, or type cache=disk"),
+        (["data=mnist", "workers=2"], "workers is for images of your own, and mnist fits into mem"),
+    ],
+)
+def test_what_cannot_be_gathered_so_is_said(words: list[str], message: str):
+    with pytest.raises(InputError) as caught:
+        read_recipe(["data=./photos", "model=mlp", *words])
+    assert message in str(caught.value)

@@ -26,6 +26,7 @@ from .jobs import (
     train,
     train_with_stops,
 )
+from .stored_jobs import IN_MEMORY, stored_job
 
 AUGMENTED = {"flip": True, "crop": 1, "cutout": 2}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -145,6 +146,41 @@ def test_validation_that_was_left_in_its_midst_is_made_anew(name: str, tmp_path:
     for validation in (0, 2):
         stop_in_validation(tmp_path / "resumed", validation, recipe)
     assert_same_end(train_with_stops(tmp_path / "resumed", [], **recipe), whole)
+
+
+def train_stored(folder: Path, stops: list[int], workers: list[int | None], recipe: Any) -> Loop:
+    """Train in one process after the other, each with its own number of workers."""
+    for step, number in zip([*stops, None], workers, strict=True):
+        stop = StopRequest() if step is None else StopAt(step)
+        with stored_job(folder, number, **recipe) as job:
+            loop = Loop(job, [], stop)
+            restore(loop)
+            if step is None:
+                loop.run()
+                return loop
+            stop.loop = loop
+            with pytest.raises(StoppedError, match=f"saved at step {step}"):
+                loop.run()
+            torch.manual_seed(step)  # whatever another process would have drawn
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_images_that_are_gathered_from_the_disk_train_like_those_in_memory(
+    name: str, tmp_path: Path
+) -> None:
+    recipe = RECIPES[name]
+    whole = train_stored(tmp_path / "whole", [], [IN_MEMORY], recipe)
+    assert_same_end(train_stored(tmp_path / "resumed", [3, 9], [0, 0, 0], recipe), whole)
+
+
+@pytest.mark.parametrize("workers", [[2, 2, 2], [2, 0, 1], [IN_MEMORY, 2, 0]], ids=str)
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_workers_change_no_bit_wherever_a_run_is_stopped(
+    name: str, workers: list[int | None], tmp_path: Path
+) -> None:
+    whole = train_stored(tmp_path / "whole", [], [IN_MEMORY], RECIPES[name])
+    assert_same_end(train_stored(tmp_path / "resumed", [4, 11], workers, RECIPES[name]), whole)
 
 
 def random_recipe(chance: random.Random) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +22,15 @@ from traintime.data.catalogue import (
     find,
     split_sizes,
 )
-from traintime.data.reading_time import reading_time
+from traintime.data.input_plan import IN_MEMORY, InputPlan
+from traintime.data.reading_time import Reading, reading_time
 from traintime.errors import InputError
 from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
-from traintime.forecast.predict import SIGMA, forecast_job, plan_job
+from traintime.forecast.input_rate import InputRate, gathered_core_s
+from traintime.forecast.predict import SIGMA, Plan, forecast_job, plan_job
 from traintime.hardware.profile import HardwareProfile
+from traintime.hardware.usage import memory_left
 from traintime.recipe import Recipe, read_recipe
 from traintime.recipe.budget import refuse_past
 
@@ -42,12 +46,14 @@ class KnownJob:
         facts: Of the data set.
         network: What is trained.
         sizes: Of the parts of the data set.
+        input: How its samples come to a step.
     """
 
     recipe: Recipe
     facts: DataFacts
     network: Network
     sizes: SplitSizes
+    input: InputPlan = IN_MEMORY
 
 
 def read_job(
@@ -95,11 +101,15 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
     if job.recipe.time_budget:
         refuse_past(job.recipe.time_budget)
     plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
+    reading = reading_time(job.recipe, job.facts, job.input)
+    rate = _input_rate(job, profile, plan, reading)
+    compute_s, plan = plan.step.seconds, plan.fed(rate) if rate else plan
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
-    reading = reading_time(job.recipe, job.facts)
     forecast = forecast_job(job.recipe, plan, profile, startup_s, correction, reading)
+    said = rate.said(compute_s, job.recipe.batch_size) if rate else (job.input.said,)
+    forecast = replace(forecast, assumptions=(*forecast.assumptions, *filter(None, said)))
     if job.recipe.budget is None:
         return forecast
 
@@ -109,6 +119,7 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
             planned = plan_job(
                 changed.recipe, changed.network, changed.sizes, profile.device, profile
             )
+            planned = planned.fed(rate) if rate else planned
             return changed.recipe, forecast_job(
                 changed.recipe, planned, profile, startup_s, reading=reading
             )
@@ -116,6 +127,26 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
             return None
 
     return replace(forecast, advice=tuple(budget_advice(job.recipe, forecast, other)))
+
+
+def _input_rate(
+    job: KnownJob, profile: HardwareProfile, plan: Plan, reading: Reading | None
+) -> InputRate | None:
+    """Return how fast samples come that are not in memory; None for those that are."""
+    if job.input.is_resident or reading is None:
+        return None
+    from_disk = job.input.cache == "disk"
+    sample_bytes, left = job.facts.sample_bytes, memory_left(os.getpid())[0]
+    all_bytes = sum((job.sizes.train, job.sizes.validation, job.sizes.test)) * sample_bytes
+    # What the system keeps of the file in memory that is free, need not come from the disk.
+    from_disk_share = max(0.0, 1 - left / all_bytes) if from_disk else 0.0
+    return InputRate(
+        plan=job.input,
+        core_s=gathered_core_s(sample_bytes) if from_disk else reading.image_s,
+        disk_s=from_disk_share * sample_bytes / profile.disk_bytes_per_s,
+        cores=profile.machine.cores,
+        shares_cores=plan.execution.device == "cpu",
+    )
 
 
 def planned_recipe(recipe: Recipe, forecast: Forecast) -> Recipe:

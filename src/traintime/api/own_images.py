@@ -9,8 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,11 @@ from traintime.api.job import KnownJob
 from traintime.api.listener import Listener
 from traintime.data.catalogue import DataFacts, facts_of_layout
 from traintime.data.image_folder import PARTS, look_through
-from traintime.data.image_layout import Layout, differences, listed
+from traintime.data.image_layout import Layout, differences, listed, printable
 from traintime.errors import InputError, RunFolderError
-from traintime.hardware.usage import memory_left
 from traintime.ledger.atomic import write_bytes_atomically
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe
-from traintime.units import format_bytes
 
 if TYPE_CHECKING:
     from traintime.data.fetch import RawImages
@@ -32,37 +29,6 @@ if TYPE_CHECKING:
     from traintime.data.prepare import PreparedImages
 
 DATA, FILES = "data", "data-files.gz"
-COPIES = 2
-"""Of the images in memory: in their parts, and in the order that the network wants them in."""
-LEAST_SIDE = 8
-
-
-def check_memory(job: KnownJob) -> None:
-    """Refuse images of one's own that do not fit into memory.
-
-    Raises:
-        InputError: Says which size, or how many of them, would.
-    """
-    if job.facts.folder is None:
-        return
-    sizes, recipe = job.sizes, job.recipe
-    held_out = sizes.test + (sizes.validation if recipe.validate_on == "validation" else 0)
-    count = sizes.train + held_out
-    needed, left = COPIES * count * job.facts.sample_bytes, memory_left(os.getpid())[0]
-    if needed <= left:
-        return
-    side = job.facts.shape[1]
-    ways: list[str] = []
-    smaller = int(side * math.sqrt(left / needed)) // LEAST_SIDE * LEAST_SIDE
-    if smaller >= LEAST_SIDE:
-        ways.append(f"image_size={smaller}")
-    fewer = int(left / (COPIES * job.facts.sample_bytes)) - held_out
-    if fewer >= recipe.batch_size:
-        ways.append(f"train_samples={fewer}")
-    raise InputError(
-        f"{count:,} images of {side}×{side} pixels take {format_bytes(needed)} of memory, and "
-        f"{format_bytes(left)} are left. Type {' or '.join(ways) or 'data= of fewer images'}"
-    )
 
 
 def note_images(folder: RunFolder, facts: DataFacts) -> None:
@@ -118,13 +84,13 @@ def load_data(
 
     used = used_images(job.recipe, job.facts)
     if resume:
-        _refuse_changed(used, job.facts, folder, listener)
+        _refuse_changed(used, job, folder, listener)
     noted = _noted(folder)
     begins = noted.get("left_out") is None
     if begins:
         for line in _of_layout(job.facts):
             listener.say(line)
-    own = load_own(job.recipe, used, listener.say, noted.get("left_out"))
+    own = load_own(job.recipe, used, listener.say, noted.get("left_out"), job.input)
     if {**noted, **_to_note(own)} != noted:
         folder.write_json(DATA, {**noted, **_to_note(own)})
     _refuse_too_many(own, job.recipe, folder)
@@ -147,21 +113,17 @@ def _of_layout(facts: DataFacts) -> Iterator[str]:
         yield f"Passed over, as no folders of images of a class: {listed(list(layout.ignored))}"
 
 
-def _refuse_changed(
-    used: UsedImages, facts: DataFacts, folder: RunFolder, listener: Listener
-) -> None:
+def _refuse_changed(used: UsedImages, job: KnownJob, folder: RunFolder, listener: Listener) -> None:
     """Refuse a folder that is not what it was, unless a whole copy of its images is kept."""
-    assert facts.layout
+    assert job.facts.layout
     try:
         now = look_through(used.folder)
-        changed = differences(facts.layout, now) if facts.layout != now else ""
+        changed = differences(job.facts.layout, now) if job.facts.layout != now else ""
     except InputError as error:
         changed = str(error)
     if not changed:
         return
-    from traintime.data.image_cache import read_copy
-
-    if read_copy(used.key) is None:
+    if not _has_whole_copy(used, job):
         raise RunFolderError(
             f"The images in '{used.folder}' are not those that '{folder.name}' began with: "
             f"{changed}. Bring the old ones back, or train anew: {_anew(folder)}"
@@ -170,6 +132,15 @@ def _refuse_changed(
         f"The images in '{used.folder.name}' have changed since the run began ({changed}). It goes "
         "on with the copy of those that it began with"
     )
+
+
+def _has_whole_copy(used: UsedImages, job: KnownJob) -> bool:
+    from traintime.data.image_cache import read_copy, read_facts
+
+    if job.input.is_resident:
+        return read_copy(used.key) is not None
+    known = read_facts(used.key)
+    return job.input.cache == "disk" and known is not None and known.array is not None
 
 
 def _anew(folder: RunFolder) -> str:
@@ -206,6 +177,46 @@ def _refuse_too_many(own: OwnImages, recipe: Recipe, folder: RunFolder) -> None:
         f"or remove them ('{folder.path / f'{DATA}.json'}' lists all), or train without them: type "
         f"max_damaged={enough:g}"
     )
+
+
+def stand_in(
+    job: KnownJob, raw: RawImages, folder: RunFolder, tell: Callable[[str, str], None]
+) -> Callable[[int, str], int]:
+    """Return what decides about images that can no longer be read while a run goes.
+
+    As when it is resumed, another of their class and part stands in; they are noted and told of,
+    and the run ends if they become too many.
+
+    Args:
+        job: What is trained.
+        raw: Its images, which are not in memory.
+        folder: Of the run.
+        tell: Told of each, with kind and message.
+    """
+    import numpy as np
+
+    from traintime.data.image_store import ImageStore
+    from traintime.data.own_images import OwnImages, filled
+
+    store, parts = raw.images, raw.parts
+    assert isinstance(store, ImageStore)
+    assert parts
+    gone: list[int] = []
+
+    def decide(row: int, why: str) -> int:
+        gone.append(row)
+        noted = _noted(folder)
+        name = printable(store.names[row])
+        replaced = {**noted.get("replaced", {}), name: why}
+        own = OwnImages(raw, len(store.names), noted.get("left_out") or {}, replaced)
+        folder.write_json(DATA, {**noted, **_to_note(own)})
+        tell("damaged data", f"{name} cannot be read any more ({why}); another stands in for it")
+        _refuse_too_many(own, job.recipe, folder)
+        every = (part for part in (parts.train, parts.validation, parts.test) if part is not None)
+        part = next(rows for rows in every if row in rows)
+        return int(filled(part, np.array(gone), raw.labels)[part == row][0])
+
+    return decide
 
 
 def _told(own: OwnImages, *, begins: bool) -> list[str]:

@@ -59,6 +59,7 @@ def after_pilot(
     """
     from traintime.forecast.asked_job import uses_channels_last
     from traintime.train.pilot import PilotJob, run_pilot
+    from traintime.workload.captured_step import with_values
 
     assert asked.subject, "checked before"
     job = asked.job
@@ -77,7 +78,7 @@ def after_pilot(
     micro_batch = math.ceil(job.batch_size / job.accumulate)
     pilot = run_pilot(
         subject.module,
-        subject.inputs(micro_batch, job.sample.shape[-1]),
+        with_values(subject.inputs(micro_batch, job.sample.shape[-1])),
         subject.loss,
         PilotJob(
             batch_size=micro_batch,

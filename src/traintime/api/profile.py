@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from traintime.api.input_plan import with_input
 from traintime.api.job import KnownJob, planned_recipe, profile_for, read_job
 from traintime.api.listener import Listener
 from traintime.api.own_images import load_data, noted_facts
@@ -74,6 +76,7 @@ def profile_run(
     job = read_job(asked, {}, noted_facts(folder, asked))
     forecast = Forecast.from_json(folder.read_json("forecast"))
     refuse_another_device(forecast.execution.device, folder, "Profile")
+    job = with_input(job, forecast.execution.device, resumed=True)
     found = _profile(folder, job, forecast, steps, listener or Listener())
     folder.write_json("profile", found.to_json())
     return found
@@ -82,7 +85,7 @@ def profile_run(
 def _profile(
     folder: RunFolder, job: KnownJob, forecast: Forecast, steps: int | None, listener: Listener
 ) -> RunProfile:
-    from traintime.api.profiled_job import begin_steps
+    from traintime.api.profiled_job import begin_steps, feed_of
     from traintime.report.step_costs import Measured
     from traintime.train.op_profile import measure_ops, named_layers
     from traintime.train.step_profile import measure_steps
@@ -91,26 +94,27 @@ def _profile(
     recipe, machine = planned_recipe(job.recipe, forecast), profile_for(job, listener)
     recorded = _recorded(folder)
     raw = load_data(job, folder, listener, resume=True)
-    watched, weights = begin_steps(folder, job, recipe, forecast.execution, raw)
-    listener.say("Taking steps, to see what each part of them takes ...")
-    times = measure_steps(watched, steps)
-    listener.say("Taking a few more, to see each operation ...")
-    layers = named_layers(watched.job.module)
-    measured = Measured(
-        times=times,
-        ops=measure_ops(watched, [layer for _, layer in layers], times),
-        places=tuple(place for place, _ in layers),
-        graph=count_operations(job.network, recipe, fused=forecast.execution.fused),
-        recipe=recipe,
-        execution=forecast.execution,
-        machine=machine,
-        forecast=forecast,
-        run_step_s=recorded.step_s,
-        between_s=recorded.between_s,
-        stages_s=recorded.stages_s,
-        steps=recorded.steps,
-    )
-    return _told(folder.name, job, measured, watched, weights)
+    with closing(feed_of(job, forecast.execution, raw, listener)) as feed:
+        watched, weights = begin_steps(folder, job, recipe, forecast.execution, feed)
+        listener.say("Taking steps, to see what each part of them takes ...")
+        times = measure_steps(watched, steps)
+        listener.say("Taking a few more, to see each operation ...")
+        layers = named_layers(watched.job.module)
+        measured = Measured(
+            times=times,
+            ops=measure_ops(watched, [layer for _, layer in layers], times),
+            places=tuple(place for place, _ in layers),
+            graph=count_operations(job.network, recipe, fused=forecast.execution.fused),
+            recipe=recipe,
+            execution=forecast.execution,
+            machine=machine,
+            forecast=forecast,
+            run_step_s=recorded.step_s,
+            between_s=recorded.between_s,
+            stages_s=recorded.stages_s,
+            steps=recorded.steps,
+        )
+        return _told(folder.name, job, measured, watched, weights)
 
 
 def _told(

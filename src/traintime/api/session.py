@@ -17,25 +17,26 @@ from safetensors.torch import save_file
 from torch import nn
 
 from traintime.api.callbacks import Callback, Callbacks
+from traintime.api.feed import Feed, open_feed
 from traintime.api.job import KnownJob, planned_recipe
 from traintime.api.listener import Listener
-from traintime.api.own_images import with_first_scale
+from traintime.api.own_images import stand_in, with_first_scale
 from traintime.api.recorder import Recorder
 from traintime.api.tensorboard import TensorBoard
 from traintime.api.train import TrainResult, write_report
 from traintime.api.usage_recorder import UsageRecorder
 from traintime.clock.eta import Clock
-from traintime.data.augment import make_augmentation
 from traintime.data.catalogue import DataFacts
 from traintime.data.fetch import RawImages
-from traintime.data.prepare import PreparedImages, Samples, prepare
-from traintime.data.resident import OrderedBatches, ResidentBatches, in_order
+from traintime.data.formats import Bytes
+from traintime.data.prepare import PreparedImages, Samples, StoredSamples, prepare
+from traintime.data.resident import OrderedBatches
+from traintime.data.streamed import StreamedInOrder
 from traintime.evaluate.metrics import Classification, classify
 from traintime.evaluate.predict import Predictions, predict
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.predict import FINISH_S, VALIDATION_BATCH
 from traintime.hardware.allocator import keep_freed_memory, peak_resident_bytes, start_peak_anew
-from traintime.hardware.execution import Execution
 from traintime.ledger.atomic import write_atomically
 from traintime.ledger.commands import Commands
 from traintime.ledger.run_folder import RunFolder
@@ -49,8 +50,6 @@ from traintime.train.signals import StopNow, StopRequest
 from traintime.train.steering import now, read_changes
 
 SHOWN_MISTAKES = 24
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 NEEDED_OF_AN_EPOCH = {"epoch", "validation_accuracy", "validation_loss"}
@@ -97,23 +96,29 @@ class Session:
             StoppedError: A signal or a command came; the run is saved.
         """
         keep_freed_memory()
-        start_peak_anew()
-        if self.execution.device != "cpu":
-            torch.cuda.reset_peak_memory_stats(self.execution.device)
+        _start_peak_anew(self.execution.device)
         with stop.immediate():
             prepared = prepare(raw, self.job.recipe, self.job.facts)
             prepared = with_first_scale(prepared, self.folder)
             module = self._draw()
+        feed = open_feed(
+            self.job,
+            prepared,
+            self.execution,
+            tell=lambda kind, line: loop.tell_event(kind, line),
+            stand_in=lambda tell: stand_in(self.job, raw, self.folder, tell),
+            waiting=stop.immediate,
+        )
         thread = ThreadPoolExecutor(1, "traintime-clock")
         clock = Clock(self.recipe, self.forecast, self.deadline, thread)
         recorder = Recorder(self.folder, clock)
         tensorboard = TensorBoard(self.folder, clock)
-        usage = UsageRecorder(self.folder, self.execution.device)
+        usage = UsageRecorder(self.folder, self.execution.device, workers=feed.worker_pids)
         callbacks = Callbacks(self.callbacks, lambda: loop.save(), self.folder.name)
         shown = self.listener.observers(self.recipe, clock)
         observers = [clock, recorder, tensorboard, usage, *shown, callbacks]
-        with closing(recorder), closing(tensorboard), closing(usage), thread:
-            loop = Loop(self._loop_job(module, prepared), observers, stop)
+        with closing(feed), closing(recorder), closing(tensorboard), closing(usage), thread:
+            loop = Loop(self._loop_job(module, prepared, feed), observers, stop)
             if resume:
                 said = self._restore(loop, clock)
                 self.listener.say(said)
@@ -131,7 +136,7 @@ class Session:
                 tested_at = perf_counter()
                 try:
                     with stop.immediate():
-                        predictions = self._test(loop, module, prepared)
+                        predictions = self._test(loop, module, feed.in_order(prepared.test))
                 except StopNow:
                     raise loop.stopped() from None
         test = classify(predictions.confusion(), predictions.loss, self.job.facts.classes)
@@ -148,15 +153,16 @@ class Session:
         torch.manual_seed(self.job.recipe.seed)
         return build(self.job.network, fused=self.execution.fused).to(self.execution.device)
 
-    def _test(self, loop: Loop, module: nn.Module, prepared: PreparedImages) -> Predictions:
-        test = self._in_order(prepared.test, prepared)
+    def _test(
+        self, loop: Loop, module: nn.Module, test: OrderedBatches | StreamedInOrder
+    ) -> Predictions:
         return loop.in_memory(
             lambda size: predict(module, test.in_batches_of(size), self.execution)
         )
 
-    def _loop_job(self, module: nn.Module, prepared: PreparedImages) -> Job:
+    def _loop_job(self, module: nn.Module, prepared: PreparedImages, feed: Feed) -> Job:
         recipe = self.recipe
-        held_out = self._in_order(prepared.validation, prepared)
+        held_out = feed.in_order(prepared.validation)
 
         def validate(module: nn.Module, batch: int) -> Validation:
             predictions = predict(module, held_out.in_batches_of(batch), self.execution)
@@ -171,7 +177,7 @@ class Session:
             recipe=recipe,
             execution=self.execution,
             module=module,
-            batches=training_batches(prepared, recipe, self.execution),
+            batches=feed.training(),
             train_samples=len(prepared.train),
             validate=validate,
             validation_batch=VALIDATION_BATCH,
@@ -182,17 +188,6 @@ class Session:
             deadline=self.deadline,
             commands=Commands(self.folder.path),
             refuse_if_lost=self.folder.refuse_if_lost,
-        )
-
-    def _in_order(self, samples: Samples, prepared: PreparedImages) -> OrderedBatches:
-        return in_order(
-            samples,
-            VALIDATION_BATCH,
-            self.execution.device,
-            prepared.mean,
-            prepared.std,
-            DTYPES[self.execution.precision],
-            MEMORY_FORMATS[self.execution.memory_format],
         )
 
     def _restore(self, loop: Loop, clock: Clock) -> str:
@@ -252,23 +247,6 @@ class Session:
         write_report(self.folder)
 
 
-def training_batches(
-    prepared: PreparedImages, recipe: Recipe, execution: Execution
-) -> ResidentBatches:
-    """Return the batches that a run trains on, on its device."""
-    return ResidentBatches(
-        prepared.train,
-        recipe.batch_size,
-        execution.device,
-        prepared.mean,
-        prepared.std,
-        DTYPES[execution.precision],
-        MEMORY_FORMATS[execution.memory_format],
-        make_augmentation(recipe),
-        recipe.seed,
-    )
-
-
 def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:
     """Return when the result has to be there, with what it is expected to take till then."""
     if recipe.time_budget is None:
@@ -297,17 +275,27 @@ def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:
     }
 
 
+def _start_peak_anew(device: str) -> None:
+    """Let `_peak_memory` tell the most from now on."""
+    start_peak_anew()
+    if device.startswith("cuda"):
+        torch.cuda.init()  # a device that nothing was done on yet has no figures to reset
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def _peak_memory(device: str) -> int | None:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return peak_resident_bytes()
 
 
-def _mistakes(test: Samples, predictions: Predictions, facts: DataFacts) -> list[dict[str, Any]]:
+def _mistakes(
+    test: Samples | StoredSamples, predictions: Predictions, facts: DataFacts
+) -> list[dict[str, Any]]:
     """Return the wrong predictions that the model was surest of, with their pictures."""
     return [
         {
-            "png": _png(test.images[index]),
+            "png": _png(test.image(index)),
             "truth": facts.classes[int(predictions.labels[index])],
             "predicted": facts.classes[int(predictions.predicted[index])],
             "confidence": float(predictions.confidence[index]),
@@ -316,11 +304,10 @@ def _mistakes(test: Samples, predictions: Predictions, facts: DataFacts) -> list
     ]
 
 
-def _png(image: torch.Tensor) -> str:
+def _png(pixels: Bytes) -> str:
     """Return a picture (H, W, C) as base64."""
     from PIL import Image
 
-    pixels = image.cpu().numpy()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

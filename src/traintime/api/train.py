@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from traintime import __version__
 from traintime.api.callbacks import Callback, checked_callbacks
+from traintime.api.input_plan import with_input
 from traintime.api.job import (
     KnownJob,
     RecipeLike,
@@ -32,7 +33,7 @@ from traintime.api.job import (
 )
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
-from traintime.api.own_images import check_memory, load_data, note_images
+from traintime.api.own_images import load_data, note_images
 from traintime.api.past_runs import conditions
 from traintime.errors import (
     DivergedError,
@@ -52,6 +53,7 @@ from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path, runs_folder
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe
+from traintime.recipe.steering import alters_plan
 from traintime.train.out_of_memory import is_out_of_memory
 from traintime.train.signals import StopNow, StopRequest, stop_requests
 from traintime.units import format_bytes
@@ -144,8 +146,8 @@ def train(
     listener = listener or Listener()
     profile = profile_for(job, listener)
     began_at = perf_counter()
+    job = with_input(job, profile.device)
     forecast = forecast_known_job(job, profile)
-    check_memory(job)
     what = re.sub(r"[^\w.-]+", "-", job.recipe.data_name)
     folder = RunFolder.create(runs_folder(), f"{what}-{job.recipe.model}", __version__)
     note_images(folder, job.facts)
@@ -211,7 +213,7 @@ def run_job(
                 if is_out_of_memory(error):
                     raise _too_large(job.recipe, forecast) from error
                 raise
-            ledger.put(_finished(row, result))
+            ledger.put(_finished(row, result, folder))
     finally:
         folder.release()
     return result
@@ -246,14 +248,20 @@ def _too_large(recipe: Recipe, forecast: Forecast) -> InputError:
     )
 
 
-def _finished(row: LedgerRow, result: TrainResult) -> LedgerRow:
+def _finished(row: LedgerRow, result: TrainResult, folder: RunFolder) -> LedgerRow:
     return dataclasses.replace(
         row,
         status=result.status,
         total_s=result.total_s,
         step_s=result.step_time_s["median"] if result.step_time_s else None,
         accuracy=result.test.accuracy,
+        is_changed=was_changed(folder),
     )
+
+
+def was_changed(folder: RunFolder) -> bool:
+    """Say whether a run was made another one than was forecast, on its way."""
+    return any(map(alters_plan, folder.records("changes")))
 
 
 def _train_and_test(

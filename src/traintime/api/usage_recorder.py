@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from threading import Event, Thread
 from time import perf_counter
@@ -28,10 +29,18 @@ class UsageRecorder(Observer):
         folder: Where to.
         device: That the run computes on: "cpu" or "cuda:N".
         every_s: Seconds between samples.
+        workers: Returns the processes that gather batches for the run.
     """
 
-    def __init__(self, folder: RunFolder, device: str, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        device: str,
+        every_s: float = EVERY_S,
+        workers: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
         self._folder, self._device, self._every_s = folder, device, every_s
+        self._workers = workers
         self._is_over = Event()
         self._thread: Thread | None = None
 
@@ -55,7 +64,7 @@ class UsageRecorder(Observer):
     def _record(self, began_at: float, resumed_at_s: float) -> None:
         try:
             self._folder.forget_after("usage", "elapsed_s", resumed_at_s)
-            meter = UsageMeter(self._folder.path, self._device)
+            meter = UsageMeter(self._folder.path, self._device, workers=self._workers)
             with closing(RecordFile(self._folder.path / "usage.jsonl")) as file:
                 while not self._is_over.wait(self._every_s):
                     usage = dataclasses.asdict(meter.sample())

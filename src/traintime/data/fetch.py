@@ -29,6 +29,7 @@ from traintime.data.cache import (
 from traintime.data.catalogue import DataFacts, Source, find
 from traintime.data.draw import Labels, PartRows
 from traintime.data.formats import Bytes, Parts
+from traintime.data.image_store import ImageStore
 from traintime.data.sources import SourceError, obtain
 from traintime.errors import DataUnavailableError
 from traintime.ledger.atomic import refused_writes_explained
@@ -43,7 +44,8 @@ class RawImages:
     """A data set as it is published.
 
     Args:
-        images: uint8, (N, H, W, C), of the training part, or of all if there is no other.
+        images: uint8, (N, H, W, C), of the training part, or of all if there is no other; or where
+            they are, if they are not in memory.
         labels: (N,), the class of each.
         test_images: uint8, (M, H, W, C), or None if the set has no test split of its own.
         test_labels: (M,), or None.
@@ -52,7 +54,7 @@ class RawImages:
         damage: What has to be kept in mind of damaged images, in sentences.
     """
 
-    images: Bytes
+    images: Bytes | ImageStore
     labels: Labels
     test_images: Bytes | None
     test_labels: Bytes | None

@@ -6,23 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from traintime.data.catalogue import DataFacts, split_sizes
 from traintime.data.draw import Labels, PartRows, Rows, divide
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
+from traintime.data.image_store import ImageStore
+from traintime.data.pixel_statistics import Statistics, statistics_of_pixels
 from traintime.recipe import Recipe
-
-_BRIGHTEST = 255
-# Squares of 256 bytes sum to less than 2**24, so float32 holds every partial sum exactly.
-_EXACT_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images with their classes.
+    """Images with their classes, in memory.
 
     Args:
         images: uint8, (N, H, W, C), contiguous.
@@ -34,6 +31,32 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def image(self, index: int) -> Bytes:
+        """Return one image, uint8, (H, W, C)."""
+        return self.images[index].numpy()
+
+
+@dataclass(frozen=True)
+class StoredSamples:
+    """Images on the disk, with their classes.
+
+    Args:
+        store: Where they are.
+        rows: (N,), which of the store.
+        labels: int64, (N,).
+    """
+
+    store: ImageStore
+    rows: Rows
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Bytes:
+        """Return one image, uint8, (H, W, C)."""
+        return self.store.image(int(self.rows[index]))
 
 
 @dataclass(frozen=True)
@@ -48,9 +71,9 @@ class PreparedImages:
         std: (C,), their standard deviation.
     """
 
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: Samples | StoredSamples
+    validation: Samples | StoredSamples
+    test: Samples | StoredSamples
     mean: Tensor
     std: Tensor
 
@@ -74,16 +97,26 @@ def prepare(raw: RawImages, recipe: Recipe, facts: DataFacts) -> PreparedImages:
     return _divided(raw, parts, _samples(raw.test_images, raw.test_labels, parts.test))
 
 
-def _divided(raw: RawImages, parts: PartRows, own_test: Samples | None = None) -> PreparedImages:
+def _divided(
+    raw: RawImages, parts: PartRows, own_test: Samples | StoredSamples | None = None
+) -> PreparedImages:
     test = own_test or _samples(raw.images, raw.labels, parts.test)
     validation = test
     if parts.validation is not None:
         validation = _samples(raw.images, raw.labels, parts.validation)
     train = _samples(raw.images, raw.labels, parts.train)
-    return PreparedImages(train, validation, test, *pixel_statistics(train.images))
+    return PreparedImages(train, validation, test, *_statistics(train))
 
 
-def _samples(images: Bytes, labels: Labels, rows: Rows) -> Samples:
+def _statistics(train: Samples | StoredSamples) -> tuple[Tensor, Tensor]:
+    if isinstance(train, StoredSamples):
+        return _as_tensors(train.store.statistics(train.rows))
+    return pixel_statistics(train.images)
+
+
+def _samples(images: Bytes | ImageStore, labels: Labels, rows: Rows) -> Samples | StoredSamples:
+    if isinstance(images, ImageStore):
+        return StoredSamples(images, rows, torch.from_numpy(labels[rows].astype(np.int64)))
     if len(rows) < len(labels):
         # numpy's gather takes a third of the time of torch's here: it asks for huge pages.
         images, labels = images.take(rows, axis=0), labels.take(rows)
@@ -93,25 +126,12 @@ def _samples(images: Bytes, labels: Labels, rows: Rows) -> Samples:
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each channel, (C,) each, on a scale of 0 to 1.
 
-    The sums are exact, so the result is the same on every machine. A channel without any contrast
-    counts as having that of one step of brightness, so that it can be divided by.
-
     Args:
         images: uint8, (N, H, W, C).
     """
-    num_channels = images.shape[-1]
-    pixels = images.numpy().reshape(len(images), -1)  # (N, H*W*C)
-    sums, squares = np.zeros((2, pixels.shape[1]))
-    for start in range(0, len(pixels), _EXACT_ROWS):
-        block = pixels[start : start + _EXACT_ROWS].astype(np.float32)
-        sums += block.sum(axis=0)
-        squares += np.square(block, out=block).sum(axis=0)
-    count = pixels.size / num_channels
-    mean = sums.reshape(-1, num_channels).sum(axis=0) / count
-    mean_square = squares.reshape(-1, num_channels).sum(axis=0) / count
-    std = np.sqrt(np.maximum(mean_square - mean**2, 1.0))
-    return _share_of_brightest(mean), _share_of_brightest(std)
+    return _as_tensors(statistics_of_pixels(images.numpy()))
 
 
-def _share_of_brightest(values: NDArray[np.float64]) -> Tensor:
-    return torch.tensor(values / _BRIGHTEST, dtype=torch.float32)
+def _as_tensors(statistics: Statistics) -> tuple[Tensor, Tensor]:
+    mean, deviation = (torch.tensor(values, dtype=torch.float32) for values in statistics)
+    return mean, deviation

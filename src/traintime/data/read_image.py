@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traintime.data.formats import Bytes
 from traintime.errors import MissingExtraError
 
+if TYPE_CHECKING:  # a worker does without what they import
+    from traintime.data.formats import Bytes
+
 try:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError, __version__
     from PIL import TiffImagePlugin as Tiff
     from PIL import WebPImagePlugin as WebP
 except ImportError:
@@ -29,6 +32,7 @@ except ImportError:
 assert Tiff, "importing it is what makes PIL know the format"
 assert WebP
 
+DECODER = f"Pillow {__version__}"
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 UPRIGHT = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from time import perf_counter
 
 from traintime.data.catalogue import DataFacts, split_sizes
 from traintime.data.image_layout import Layout
+from traintime.data.input_plan import IN_MEMORY, InputPlan
 from traintime.recipe import Recipe
 from traintime.units import format_bytes, format_duration
 
@@ -34,14 +36,21 @@ class Reading:
     Args:
         seconds: For all of them, and for trying some.
         said: What that stands on, for the assumptions of a forecast.
+        image_s: Of one core, for one of them.
     """
 
     seconds: float
     said: str
+    image_s: float = 0.0
 
 
-def reading_time(recipe: Recipe, facts: DataFacts) -> Reading | None:
+def reading_time(recipe: Recipe, facts: DataFacts, plan: InputPlan = IN_MEMORY) -> Reading | None:
     """Return what reading a folder's images will take; None for a known data set.
+
+    Args:
+        recipe: Which of the images are used.
+        facts: Of the folder.
+        plan: Says whether their pixels are kept, or they are read again for each batch.
 
     Raises:
         InputError: More training samples, or larger batches, than there are.
@@ -54,15 +63,34 @@ def reading_time(recipe: Recipe, facts: DataFacts) -> Reading | None:
 
     used = used_images(recipe, facts)
     count = len(used.names)
-    if used.is_kept:
-        return Reading(0.0, f"the {count:,} images were read before, and a copy of them is kept")
+    is_anew = plan.cache == "none"
+    image_s = _one_by_one(used.paths, used.side) if is_anew else 0.0
+    kept = "what is known of them" if is_anew else "a copy of them"
+    if used.is_known if is_anew else used.is_kept:
+        said = f"the {count:,} images were read before, and {kept} is kept"
+        return Reading(0.0, said, image_s)
     trying_s, tried = _tried(used.paths, used.side)
     seconds = trying_s / tried * count
     return Reading(
         seconds + trying_s,
         f"reading {count:,} images the first time takes {format_duration(seconds)}, "
-        f"as {tried:,} of them took; afterwards a copy of them is kept",
+        f"as {tried:,} of them took; afterwards {kept} is kept",
+        image_s,
     )
+
+
+def _one_by_one(paths: Sequence[Path], side: int) -> float:
+    """Return the seconds that one core takes for an image, as a worker reads them."""
+    from traintime.data.read_image import UnreadableError, read_image
+
+    began, done = perf_counter(), 0
+    for path in paths[:: max(1, len(paths) // TRIED_IMAGES)]:
+        with suppress(UnreadableError):
+            read_image(path, side)
+        done += 1
+        if perf_counter() - began > TRIED_S:
+            break
+    return (perf_counter() - began) / done
 
 
 def _tried(paths: Sequence[Path], side: int) -> tuple[float, int]:
@@ -83,9 +111,11 @@ def _by_law(recipe: Recipe, facts: DataFacts, layout: Layout) -> Reading:
     count = sizes.train + held_out + sizes.test
     mean_bytes = sum(max(0, size) for size in layout.sizes) / len(layout.sizes)
     cores = os.cpu_count() or 1
-    seconds = count * (IMAGE_S + mean_bytes / FILE_BYTES_PER_S) / cores
+    image_s = IMAGE_S + mean_bytes / FILE_BYTES_PER_S
+    seconds = count * image_s / cores
     return Reading(
         seconds,
         f"assuming that a core reads {format_bytes(FILE_BYTES_PER_S)} of image files in a second: "
         f"{format_duration(seconds)} for {count:,} images the first time",
+        image_s,
     )

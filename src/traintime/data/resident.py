@@ -6,18 +6,16 @@ multiply-add, which converts and normalises at once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from math import ceil
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from traintime.data.augment import Augmentation
+from traintime.data.pixel_scale import PixelScale
 from traintime.data.prepare import Samples
-
-_BRIGHTEST = 255
-Batch = tuple[Tensor, Tensor]
+from traintime.data.shuffled import Batch, ShuffledBatches
 
 
 class ResidentImages:
@@ -41,26 +39,11 @@ class ResidentImages:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
-        self._channels_last = memory_format == torch.channels_last
-        images = self._laid_out(samples.images.to(device))
-        self._shape = images.shape[1:]
-        self._rows = images.view(len(images), -1)  # (N, H*W*C) uint8
-        # (x / 255 - mean) / std = offset + x * scale, with a value for every place of a row: whole
-        # rows go through one loop without broadcasting, whatever the memory format.
-        one_image = samples.images[:1]
-        self._scale = self._row_of(1 / (_BRIGHTEST * std), one_image).to(device)
-        self._offset = self._row_of(-mean / std, one_image).to(device)
-        self._dtype = dtype
+        shape = tuple(samples.images.shape[1:])
+        scale = PixelScale(shape, device, mean, std, dtype, memory_format)
+        self._normalised = scale.normalised
+        self._rows = scale.rows(samples.images.to(device))  # (N, H*W*C) uint8
         self.labels = samples.labels.to(device)
-
-    def _laid_out(self, images: Tensor) -> Tensor:
-        """Return images (B, H, W, C) with their memory in the order of the memory format."""
-        return images if self._channels_last else images.permute(0, 3, 1, 2).contiguous()
-
-    def _row_of(self, per_channel: Tensor, one_image: Tensor) -> Tensor:
-        """Return a value per channel, (C,), as one for every place of a row, (H*W*C,)."""
-        everywhere = per_channel.float().expand(one_image.shape)  # (1, H, W, C)
-        return self._laid_out(everywhere).reshape(-1).contiguous()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -77,15 +60,8 @@ class ResidentImages:
         """Return the normalised images (B, C, H, W) of the rows from `start` up to `stop`."""
         return self._normalised(self._rows[start:stop])
 
-    def _normalised(self, rows: Tensor) -> Tensor:
-        images = torch.addcmul(self._offset, rows, self._scale)
-        if self._dtype != torch.float32:
-            images = images.to(self._dtype)
-        images = images.view(-1, *self._shape)
-        return images.permute(0, 3, 1, 2) if self._channels_last else images
 
-
-class ResidentBatches:
+class ResidentBatches(ShuffledBatches):
     """Shuffled, augmented batches for training.
 
     Args:
@@ -113,26 +89,7 @@ class ResidentBatches:
         seed: int = 0,
     ) -> None:
         self._images = ResidentImages(samples, device, mean, std, dtype, memory_format)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._augmentation = augmentation
-        self._device = self._images.labels.device  # with its index: "cuda" has become "cuda:0"
-        self._order = Generator(self._device)
-        self._augmenting = Generator(self._device)
-        self.begin_again()
-        self.steps_per_epoch = ceil(len(samples) / batch_size)
-        self.start_epoch(0)
-
-    def begin_again(self) -> None:
-        """Augment as at the beginning."""
-        self._augmenting.manual_seed(_mixed(self._seed, "augmentation"))
-
-    def start_epoch(self, epoch: int) -> None:
-        """Shuffle. The order depends on the seed and the epoch alone, so it can be had again."""
-        self._order.manual_seed(_mixed(self._seed, epoch))
-        order = torch.randperm(len(self._images), generator=self._order, device=self._device)
-        self._batches = _cut(order, self._batch_size)
-        self._labels = _cut(self._images.labels.index_select(0, order), self._batch_size)
+        super().__init__(self._images.labels, batch_size, augmentation, seed)
 
     def batch(self, i: int) -> Batch:
         """Return batch `i` of the epoch: images (B, C, H, W) and labels int64 (B,)."""
@@ -140,14 +97,6 @@ class ResidentBatches:
         if self._augmentation is not None:
             images = self._augmentation(images, self._augmenting)
         return images, self._labels[i]
-
-    def state(self) -> Tensor:
-        """Return the state of the augmentation, uint8 on the CPU, for a checkpoint."""
-        return self._augmenting.get_state()
-
-    def set_state(self, state: Tensor) -> None:
-        """Go on augmenting from a state that `state` returned."""
-        self._augmenting.set_state(state)
 
 
 class OrderedBatches:
@@ -187,16 +136,3 @@ def in_order(
     """Place samples on a device and return them in batches, neither shuffled nor augmented."""
     images = ResidentImages(samples, device, mean, std, dtype, memory_format)
     return OrderedBatches(images, batch_size)
-
-
-def _cut(values: Tensor, size: int) -> list[Tensor]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
-
-
-def _mixed(seed: int, part: int | str) -> int:
-    """Return a seed of 63 bits that shares none of its bits with that of another part or seed.
-
-    The CPU's generator uses the low 32 bits alone, so they must depend on everything.
-    """
-    digest = hashlib.sha256(f"{seed}/{part}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

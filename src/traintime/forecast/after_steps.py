@@ -45,8 +45,8 @@ def after_steps(
         evidence=RUNNING,
         assumptions=(note, *forecast.assumptions),
         step_time_s=scaled(forecast.step_time_s),
-        epoch_time_s=scaled(forecast.epoch_time_s),
-        total_s=scaled(forecast.total_s),
+        epoch_time_s=forecast.epoch_time_s and scaled(forecast.epoch_time_s),
+        total_s=forecast.total_s and scaled(forecast.total_s),
         stages_s={stage: scaled(seconds) for stage, seconds in forecast.stages_s.items()},
         samples_per_s=forecast.samples_per_s / factor,
         step_by_kind=tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from traintime.forecast.input_rate import InputRate
 from traintime.hardware.execution import Execution
 from traintime.workload.op_graph import Workload
 
@@ -20,6 +21,7 @@ def predict_memory(
     extra_vectors: int,
     *,
     is_saved: bool = False,
+    input_rate: InputRate | None = None,
 ) -> Mapping[str, float]:
     """Return bytes by part; their sum is the expected peak.
 
@@ -30,6 +32,7 @@ def predict_memory(
         extra_vectors: Copies of the parameters beside the optimizer's (averages, best so far).
         is_saved: Whether checkpoints are written while it trains, from a copy of what they hold;
             that lies in the process's memory.
+        input_rate: Of samples that are not in memory; None if all are.
     """
     graph = workload.graph
     weights = 4.0 * graph.parameters
@@ -45,6 +48,13 @@ def predict_memory(
         "activations": activations,
         "workspace": activations * WORKSPACE_SHARE,
         "checkpoint": weights * copies if on_cpu else 0.0,
-        "data": float(workload.resident_bytes),
+        "data": float(_data_bytes(workload, input_rate, on_cpu=on_cpu)),
         "framework": float(FRAMEWORK_BYTES[execution.device.partition(":")[0]]),
     }
+
+
+def _data_bytes(workload: Workload, input_rate: InputRate | None, *, on_cpu: bool) -> int:
+    if input_rate is None:
+        return workload.resident_bytes
+    batch, sample = workload.batch_size, workload.sample_bytes
+    return input_rate.held_bytes(batch, sample) if on_cpu else batch * sample

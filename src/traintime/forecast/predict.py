@@ -15,6 +15,7 @@ from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.correction import Correction
 from traintime.forecast.forecast import Forecast, KindShare, mixture
+from traintime.forecast.input_rate import InputRate
 from traintime.forecast.memory import predict_memory
 from traintime.forecast.step_time import StepTime, predict_inference, predict_step
 from traintime.forecast.time_budget import budget_line, fitting_epochs, with_all_time_used
@@ -49,6 +50,13 @@ class Plan:
     workload: Workload
     step: StepTime
     picks: tuple[str, ...]
+    input_rate: InputRate | None = None
+    """Of samples that are not in memory."""
+
+    def fed(self, rate: InputRate) -> Plan:
+        """Return the plan for samples that come at a rate."""
+        step = rate.fed(self.step, self.workload.batch_size)
+        return replace(self, step=step, input_rate=rate)
 
 
 def plan_job(
@@ -196,6 +204,7 @@ def forecast_job(
         recipe.accumulate,
         bool(recipe.ema) + bool(recipe.patience),
         is_saved=ends[-1].median > recipe.checkpoint_every_s,
+        input_rate=plan.input_rate,
     )
     return Forecast(
         evidence=profile.evidence,
@@ -288,15 +297,17 @@ def _by_kind(step: StepTime, factor: float) -> tuple[KindShare, ...]:
 def _stages(
     plan: Plan, step: Interval, profile: HardwareProfile, startup_s: float
 ) -> Mapping[str, Interval]:
-    work = plan.workload
+    work, rate = plan.workload, plan.input_rate
     judge_sigma = max(SIGMA[profile.evidence], STAGE_SIGMA)
 
     def judge(samples: int) -> float:
-        return predict_inference(
+        seconds = predict_inference(
             work.graph, samples, plan.execution, profile, min(samples, VALIDATION_BATCH)
         )
+        return rate.together_s(seconds, samples) if rate else seconds
 
-    reading_s = work.resident_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
+    read_bytes = 0 if rate else work.resident_bytes
+    reading_s = read_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
     compile_s = COMPILE_S if plan.execution.compile else 0.0
     train_s = step.median * work.steps_per_epoch * work.epochs + compile_s
     validate_s = judge(work.validation_samples) * work.epochs

@@ -101,5 +101,6 @@ def _busiest(before: dict[int, float], wall_s: float) -> tuple[str, float]:
         return "", 0.0
     name = "?"
     with contextlib.suppress(psutil.Error):
-        name = psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        name = "a worker of this run" if process.ppid() == os.getpid() else process.name()
     return f"process {pid} ({name})", cores

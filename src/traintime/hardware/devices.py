@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from traintime.errors import InputError, UnknownNameError
-from traintime.ledger.atomic import write_bytes_atomically
+from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
 from traintime.ledger.paths import cache_folder
 from traintime.units import GIB
 
@@ -79,6 +79,7 @@ _NOISE = re.compile(
 )
 _PARENTHESIS = re.compile(r"\([^)]*\)")
 _COUNTED = re.compile(r"(?P<name>.+)[x×](?P<count>[^x×]*)", re.IGNORECASE)
+_AS_COUNT = re.compile(r".*[x×][0-9]+|[0-9]+[x×].*", re.IGNORECASE)
 _COUNT_FIRST = re.compile(r"(?P<count>\d+)\s*[x×](?P<name>.+)", re.IGNORECASE)
 
 
@@ -275,6 +276,42 @@ def save_device(spec: DeviceSpec) -> Path:
     content = json.dumps(dataclasses.asdict(spec), ensure_ascii=False, indent=2)
     write_bytes_atomically(path, f"{content}\n".encode())
     return path
+
+
+def check_new_key(key: str) -> None:
+    """Refuse a name for a device of one's own under which another would be looked for.
+
+    Raises:
+        InputError: It is in the catalogue, or reads as a number of devices.
+    """
+    known = _by_name(_catalogue()).get(_fold(key))
+    if known:
+        raise InputError(
+            f"'{key}' means {known.name} of the catalogue, which it would hide. Type another name, "
+            f"for example my-{key}"
+        )
+    if _AS_COUNT.fullmatch(key):
+        raise InputError(
+            f"'{key}' reads as a number of devices, as a100x8 does. Type another name, for example "
+            "my-machine"
+        )
+
+
+def remove_device(key: str) -> Path:
+    """Forget a saved device; return the file that it was in.
+
+    Raises:
+        UnknownNameError: None was saved under that key.
+        StorageError: The disk refused.
+    """
+    saved = {path.stem: path for path in _saved_folder().glob("[!.]*.json")}
+    if key not in saved:
+        raise UnknownNameError(
+            "saved device", key, saved, "`traintime machine --save NAME` saves one"
+        )
+    with refused_writes_explained(saved[key]):
+        saved[key].unlink()
+    return saved[key]
 
 
 def _saved_folder() -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +28,7 @@ class Usage:
     """What is used at one moment; None where the system does not tell.
 
     Args:
-        cpu: Share of the cores that the process may use which it keeps busy.
+        cpu: Share of the cores that the process may use which it and its workers keep busy.
         others_cpu: Share of the whole machine's cores that everything else keeps busy.
         rss_bytes: Main memory of the process.
         available_bytes: Main memory that it can still take.
@@ -60,10 +61,17 @@ class UsageMeter:
         disk: A folder on the disk whose free space counts.
         device: That the process computes on: "cpu" or "cuda:N".
         pid: The process; None is this one.
+        workers: Returns the processes that work for it: their time on the processor is its own.
     """
 
-    def __init__(self, disk: Path, device: str = "cpu", pid: int | None = None) -> None:
-        self._disk = disk
+    def __init__(
+        self,
+        disk: Path,
+        device: str = "cpu",
+        pid: int | None = None,
+        workers: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
+        self._disk, self._workers = disk, workers
         self._process = psutil.Process(pid)
         self._gpu = _NvidiaGpu(_gpu_name(device)) if device.startswith("cuda") else None
         self._cores = _usable_cores(self._process)
@@ -104,8 +112,11 @@ class UsageMeter:
         )
 
     def _process_cpu_s(self) -> float:
-        times = self._process.cpu_times()
-        return times.user + times.system
+        seconds = _cpu_s(self._process)
+        for pid in self._workers():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                seconds += _cpu_s(psutil.Process(pid))
+        return seconds
 
     def _read_and_written(self) -> tuple[int, int] | None:
         try:
@@ -193,6 +204,11 @@ def _rates(
     if before is None or now is None:
         return None, None
     return (now[0] - before[0]) / passed_s, (now[1] - before[1]) / passed_s
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _share(value: float) -> float:

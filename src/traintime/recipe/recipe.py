@@ -22,12 +22,14 @@ from traintime.recipe.data_folder import folder_named_by
 from traintime.recipe.presets import fill_in
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+Cache = Literal["auto", "memory", "disk", "none"]
 Convolution = Literal["auto", "native", "fused"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Metric = Literal["accuracy", "loss"]
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+MOST_WORKERS = 256
 MOST_EPOCHS = 10_000
 """Also what a budget without epochs leaves them at."""
 
@@ -93,6 +95,20 @@ class Recipe(BaseModel):
             "20 or more one always may, unless this is 0.",
         ),
     ] = 0.01
+    cache: Annotated[
+        Cache,
+        Field(
+            description="Where a folder's images are kept once they are decoded: memory, disk, or "
+            "none, which decodes them again in each epoch; auto takes the first that has room."
+        ),
+    ] = "auto"
+    workers: Annotated[
+        int | Literal["auto"],
+        Field(
+            description="Processes that gather batches ahead of the step where images are not in "
+            "memory; 0 gathers each batch when it is wanted."
+        ),
+    ] = "auto"
     split: Annotated[
         tuple[float, float, float],
         Field(description="Train/validation/test shares of a set without a test split of its own."),
@@ -288,6 +304,21 @@ class Recipe(BaseModel):
     def _check_budget(cls, text: object) -> str | None:
         return None if text is None else str(parse_budget(_as_typed(text)))
 
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _take_no_cache(cls, cache: object) -> object:
+        return "none" if cache is None or cache is False else cache  # as 'none' and 'off' are read
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _check_workers(cls, workers: object) -> object:
+        is_number = isinstance(workers, int | float) and not isinstance(workers, bool)
+        if workers == "auto" or (is_number and workers in range(MOST_WORKERS + 1)):
+            return workers
+        raise ValueError(
+            f"it is a number of processes from 0 to {MOST_WORKERS}, or auto; try workers=2"
+        )
+
     @field_validator("batch_size")
     @classmethod
     def _check_batch_size(cls, batch_size: int) -> int:
@@ -324,6 +355,17 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"image_size is for images of your own, and those of {self.data} have their size; "
                 "leave it out"
+            )
+        for name in ("cache", "workers"):
+            if getattr(self, name) != "auto" and not self.folder:
+                raise ValueError(
+                    f"{name} is for images of your own, and {self.data} fits into memory; leave it "
+                    "out"
+                )
+        if self.cache == "memory" and self.workers not in ("auto", 0):
+            raise ValueError(
+                "workers gather batches that are not in memory; leave workers out, or type "
+                "cache=disk"
             )
         if self.accumulate > self.batch_size:
             raise ValueError(
