@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import traintime
-from traintime.api.callbacks import Callbacks
+from traintime.api.callbacks import Callbacks, checked_callbacks
 from traintime.errors import InputError, TraintimeError
 from traintime.ledger.run_folder import RunFolder
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
@@ -184,6 +184,43 @@ def test_what_is_no_callback_is_refused_before_anything_is_done(given: object, s
     with pytest.raises(InputError, match=said):
         traintime.resume("latest", callbacks=given)  # type: ignore[arg-type]
     assert traintime.list_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("on_epoch_end", "on_epoch"),
+        ("on_epochs", "on_epoch"),
+        ("onEpoch", "on_epoch"),
+        ("on_step", "on_steps"),
+        ("stop_reasons", "stop_reason"),
+    ],
+)
+def test_a_misspelt_hook_is_refused_with_the_name_that_was_meant(typed: str, meant: str):
+    callback = type("Mine", (Diary,), {typed: lambda self, record: None})()
+    with pytest.raises(InputError, match=rf"Mine\.{typed} is no hook.* Did you mean '{meant}'\?"):
+        traintime.train(**QUICK, callbacks=[callback])
+    assert traintime.list_runs() == []
+
+
+def test_methods_and_values_of_ones_own_are_let_be():
+    class Other:
+        def on_train_start(self) -> None: ...
+
+    class Mine(Diary, Other):
+        on_schedule = True
+
+        def start(self) -> None: ...
+
+        def checkpoint(self) -> None: ...
+
+        def stop_run(self) -> None: ...
+
+        def only_once(self) -> None: ...
+
+        def _on_batch(self) -> None: ...
+
+    assert len(checked_callbacks([Mine()])) == 1
 
 
 def test_a_callback_can_be_written_without_torch():

@@ -8,7 +8,9 @@ import pytest
 
 import traintime
 from traintime import Forecast
+from traintime.api.runs import find_run
 from traintime.hardware.profile import load_profile, save_profile
+from traintime.ledger.commands import Commands
 from traintime.ledger.database import Ledger, LedgerRow
 from traintime.ledger.paths import ledger_path
 
@@ -88,6 +90,7 @@ def test_a_run_of_a_corrected_forecast_enters_the_uncorrected_one(row: LedgerRow
     "changed",
     [
         {"num_processes": 2},
+        {"is_changed": True},
         {"total_s": None, "step_s": None, "status": "stopped"},
         {"machine": "Cray-1 x1"},
         {"device": "cuda:0"},
@@ -149,3 +152,27 @@ def test_a_forecast_of_an_earlier_version_has_no_correction() -> None:
     forecast = Forecast.from_json(values)
     assert forecast.correction is None
     assert forecast.uncorrected_step_s == forecast.step_time_s.median
+
+
+@pytest.mark.parametrize("verb", ["set", "pause"])
+def test_a_run_that_was_steered_is_entered_as_such_and_corrects_nothing(verb: str) -> None:
+    class Steer(traintime.Callback):
+        def on_start(self, start: object) -> None:
+            to = Commands(find_run("latest").path)
+            to.send(verb, {"lr": 0.001} if verb == "set" else {})
+            to.send("continue")
+
+    traintime.train(**{**QUICK, "epochs": 3}, callbacks=[Steer()])
+    (row,) = traintime.list_runs()
+    assert (row.status, row.is_changed) == ("finished", True)
+    assert Ledger(ledger_path()).summary(row.machine).forecasts.runs == 0
+    assert lines(traintime.forecast(**QUICK)) == []
+
+
+def test_a_run_that_was_saved_on_its_way_is_none_that_was_changed() -> None:
+    class Save(traintime.Callback):
+        def on_start(self, start: object) -> None:
+            Commands(find_run("latest").path).send("save")
+
+    traintime.train(**{**QUICK, "epochs": 3}, callbacks=[Save()])
+    assert traintime.list_runs()[0].is_changed is False

@@ -107,6 +107,7 @@ def test_the_line_is_printed_now_and_then_where_nothing_can_be_drawn(
     lines = capsys.readouterr().err.splitlines()
     assert 5 <= len(lines) <= 8
     assert "epoch 2/2" in lines[-2]
+    assert "100 %  epoch 2/2  step 30/30" in lines[-1]
     assert "to the end" in lines[2]
 
 
@@ -151,6 +152,17 @@ def test_a_resumed_loop_has_its_epochs_where_they_are(time: Time):
             assert tracker.eta.chance_of_target == pytest.approx(tracker.clock.outlook.chance)
     assert tracker.clock.outlook is not None
     assert min(tracker.clock.outlook.epochs) > 8
+
+
+def test_what_holds_no_batches_is_refused():
+    with pytest.raises(InputError, match=r"a int \(5\) holds none. Give it a list or a DataLoader"):
+        traintime.track(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["abc", "0.5", None, [1, 2]])
+def test_a_metric_that_is_no_number_is_refused(value):
+    with pytest.raises(InputError, match=r"loss is a number, not .*Write for example log\(loss="):
+        traintime.track([1], show=False).log(loss=value)
 
 
 def test_a_metric_of_another_name_is_refused():

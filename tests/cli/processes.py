@@ -16,6 +16,7 @@ from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,21 @@ IMPORTED = [
     "traintime.cli.verbs",
     "traintime.report.html",
 ]
+
+JOB: dict[str, Any] = {
+    "data": "digits",
+    "model": "mlp",
+    "hidden": (16,),
+    "train_samples": 600,
+    "batch_size": 64,
+    "epochs": 4,
+    "dropout": 0.2,
+    "ema": 0.9,
+    "device": "cpu",
+    "precision": "fp32",
+    "checkpoint_every_s": 1000,
+}
+"""Ten steps an epoch; nothing is saved unless somebody asks for it."""
 
 Patch = Callable[[Path], object]
 """Done in a process before it begins; given the file that the process makes as a sign."""

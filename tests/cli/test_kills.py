@@ -21,7 +21,7 @@ from torch import Tensor
 
 import traintime
 from tests.api.known_machine import as_words, remember_machine
-from tests.cli.processes import Started, assert_same_end, only_run, run
+from tests.cli.processes import JOB, Started, assert_same_end, only_run, run
 from traintime.api.runs import find_run
 from traintime.ledger.run_folder import RunFolder
 from traintime.train import loop as loop_module
@@ -29,22 +29,7 @@ from traintime.train.checkpoints import KEPT, Checkpoint, load_checkpoint
 from traintime.train.loop import Loop
 from traintime.train.stepper import Stepper
 
-JOB = {
-    "data": "digits",
-    "model": "mlp",
-    "hidden": (16,),
-    "batch_norm": True,
-    "train_samples": 600,
-    "batch_size": 64,
-    "epochs": 20,
-    "dropout": 0.2,
-    "flip": True,
-    "ema": 0.9,
-    "patience": 20,
-    "device": "cpu",
-    "precision": "fp32",
-}
-"""Ten steps an epoch."""
+KILLED = {**JOB, "epochs": 20, "batch_norm": True, "flip": True, "patience": 20}
 STEP_S, WINDOW_S, SYNC_S = 0.004, 0.01, 0.01
 LEEWAY_S = 2.0
 """For a window, a validation and two slow writes, on a machine that has other things to do."""
@@ -134,7 +119,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TRAINTIME_HOME", str(home))
         remember_machine()
-    process = Started(home, ["train", *as_words(**JOB)], [tell_states])
+    process = Started(home, ["train", *as_words(**KILLED)], [tell_states])
     assert process.ended() == 0, process.errors
     lines = map(json.loads, process.sign.read_text().splitlines())
     return Whole(only_run(home), {(step, epoch): digest for step, epoch, digest in lines})
@@ -243,7 +228,7 @@ def kill_at(
 def kill_often(count: int, home: Path, whole: Whole, every_s: float = 0.0) -> Kills:
     """Kill runs until there were so many kills; each that comes to its end is the whole one."""
     chance, kills = random.Random(count), Kills()
-    begin = ["train", *as_words(**JOB, checkpoint_every_s=every_s)]
+    begin = ["train", *as_words(**{**KILLED, "checkpoint_every_s": every_s})]
     words = begin
     while kills.count < count:
         has_ended = kill_at(chance, home, whole, words, every_s, kills)
@@ -313,7 +298,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, whole: Whole) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TRAINTIME_HOME", str(home))
         remember_machine()
-    words = as_words(**JOB, checkpoint_every_s=0)
+    words = as_words(**{**KILLED, "checkpoint_every_s": 0})
     process = Started(home, ["train", *words], [be_slow])
     process.wait_for(lambda: (home / "runs").is_dir() and len(saved(only_run(home))) == KEPT)
     assert process.kill()

@@ -20,6 +20,7 @@ import pytest
 import traintime
 from tests.api.known_machine import as_words, records, remember_machine
 from tests.cli.processes import (
+    JOB,
     ONE_THREAD,
     PATIENCE_S,
     Patch,
@@ -34,21 +35,7 @@ from traintime.data import fetch
 from traintime.ledger.run_folder import RunFolder
 from traintime.train.stepper import Stepper
 
-JOB = {
-    "data": "digits",
-    "model": "mlp",
-    "hidden": (16,),
-    "train_samples": 600,
-    "batch_size": 64,
-    "epochs": 4,
-    "dropout": 0.2,
-    "ema": 0.9,
-    "patience": 3,
-    "device": "cpu",
-    "precision": "fp32",
-    "checkpoint_every_s": 1000,
-}
-"""Ten steps an epoch; nothing is saved unless somebody asks for it."""
+SIGNALLED = {**JOB, "patience": 3}
 LONG_JOB = {**JOB, "epochs": 5000, "patience": 5000}
 STEPS_PER_EPOCH, STEPS = 10, 40
 GRACE_S = 5
@@ -190,7 +177,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TRAINTIME_HOME", str(home))
         remember_machine()
-    run(home, "train", *as_words(**JOB))
+    run(home, "train", *as_words(**SIGNALLED))
     return only_run(home)
 
 
@@ -209,7 +196,7 @@ def assert_stopped_in_time(process: Started, number: Signals, folder: RunFolder)
 
 def stop_at(phase: Phase, number: Signals, home: Path) -> RunFolder:
     """Stop a run that is at something; return it."""
-    words = as_words(**{**JOB, "checkpoint_every_s": phase.checkpoint_every_s})
+    words = as_words(**{**SIGNALLED, "checkpoint_every_s": phase.checkpoint_every_s})
     process = Started(home, ["train", *words], phase.patches)
     process.wait_for_sign()
     if phase.prepare:
@@ -247,7 +234,7 @@ def test_signal_at_any_phase_saves_in_time_and_loses_nothing(
 
 
 def test_second_signal_of_its_kind_does_not_wait_for_the_disk(home: Path, whole: RunFolder) -> None:
-    words = as_words(**{**JOB, "checkpoint_every_s": 0})
+    words = as_words(**{**SIGNALLED, "checkpoint_every_s": 0})
     hanging = (partial(save_slowly, seconds=LONG_S), slow_steps)
     process = Started(home, ["train", *words], hanging)
     process.wait_for_sign()
@@ -262,11 +249,29 @@ def test_second_signal_of_its_kind_does_not_wait_for_the_disk(home: Path, whole:
     assert_same_end(only_run(home), whole)
 
 
+def test_warning_that_sigterm_follows_loses_nothing_of_what_is_saved(
+    home: Path, whole: RunFolder
+) -> None:
+    words = as_words(**{**SIGNALLED, "checkpoint_every_s": 0})
+    saving = (partial(save_slowly, seconds=1.0), slow_steps)
+    process = Started(home, ["train", *words], saving)
+    process.wait_for_sign()
+    process.send(signal.SIGUSR1)
+    time.sleep(0.2)
+    process.send(signal.SIGTERM)
+    assert process.ended() == 143
+    folder = only_run(home)
+    assert f"type: traintime runs resume {folder.name}" in process.errors.replace("\n", " ")
+    assert newest_step(folder) == records(folder.path, "steps")[-1]["step"]
+    run(home, "runs", "resume", "latest")
+    assert_same_end(folder, whole)
+
+
 @pytest.mark.parametrize("at", [write_result_slowly, finish_slowly])
 def test_signal_while_the_result_is_written_lets_it_be_written(
     at: Patch, home: Path, whole: RunFolder
 ) -> None:
-    process = Started(home, ["train", *as_words(**JOB)], [at])
+    process = Started(home, ["train", *as_words(**SIGNALLED)], [at])
     process.wait_for_sign()
     process.send(signal.SIGTERM)
     assert process.ended() == 0
@@ -319,7 +324,7 @@ def assert_ends_in_time(process: subprocess.Popen[str], number: Signals) -> None
 
 @pytest.mark.slow
 def test_signal_while_torch_is_imported_leaves_nothing_behind(home: Path, whole: RunFolder) -> None:
-    process = started_anew(home, "-m", "traintime", "train", *as_words(**JOB))
+    process = started_anew(home, "-m", "traintime", "train", *as_words(**SIGNALLED))
     wait_until(lambda: list(home.glob("runs/*/process.json")), process)
     time.sleep(0.1)
     assert_ends_in_time(process, signal.SIGTERM)
@@ -345,7 +350,7 @@ def test_signal_at_any_instant_of_the_beginning_is_heard(
 def test_signal_while_the_first_step_is_compiled_is_not_waited_for(
     after_s: float, home: Path
 ) -> None:
-    words = as_words(**JOB, compile="true")
+    words = as_words(**SIGNALLED, compile="true")
     sign = home / "sign"
     process = started_anew(home, "-c", SHOWING_THE_FIRST_STEP, str(sign), "train", *words)
     wait_until(sign.exists, process)

@@ -77,8 +77,8 @@ def test_what_is_asked_of_a_run_that_nobody_trains_waits_for_its_resume(
 ) -> None:
     type_in("stop")
     training.join(30)
-    name = find_run("latest").name
-    waits = type_in("set", name, "epochs=3", "--json")
+    name, done = find_run("latest").name, list(find_run("latest").records("epochs"))
+    waits = type_in("set", name, f"epochs={len(done) + 1}", "--json")
     assert json.loads(waits.stdout)["state"] == "when resumed"
     assert f"traintime runs resume {name}" in type_in("set", name, "lr=0.002").stdout
     for verb in ("pause", "save", "stop", "continue"):
@@ -105,6 +105,25 @@ def test_what_cannot_be_changed_is_refused_before_it_is_sent(training: Training)
         assert (refused.exit_code, "Traceback" in refused.output) == (2, False)
         assert reason in refused.stderr
     assert Commands(find_run("latest").path).waiting() == []
+
+
+def test_an_end_that_the_run_has_passed_is_refused_while_it_runs_and_when_it_is_stopped(
+    training: Training,
+) -> None:
+    folder, given_up_at = find_run("latest"), time.monotonic() + 30
+    while len(list(folder.records("epochs"))) < 2:
+        assert time.monotonic() < given_up_at
+        time.sleep(0.02)
+    type_in("pause")
+    for behind in ("running", "stopped"):
+        refused = type_in("set", "latest", "epochs=1")
+        assert refused.exit_code == 2, behind
+        assert "epochs=1 is behind the run, which is in its epoch" in refused.stderr
+        assert "traintime runs stop RUN" in refused.stderr
+        type_in("stop")
+        training.join(30)
+    assert Commands(folder.path).waiting() == []
+    assert not folder.is_finished
 
 
 def test_a_step_that_takes_long_is_not_waited_for(

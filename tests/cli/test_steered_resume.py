@@ -12,7 +12,15 @@ import pytest
 
 import traintime
 from tests.api.known_machine import as_words, records, remember_machine
-from tests.cli.processes import Patch, Started, assert_same_end, newest_step, only_run, run
+from tests.cli.processes import (
+    JOB,
+    Patch,
+    Started,
+    assert_same_end,
+    newest_step,
+    only_run,
+    run,
+)
 from traintime.api import session
 from traintime.api.steer import steer_run
 from traintime.errors import RunFolderError
@@ -22,21 +30,7 @@ from traintime.train import loop as loop_module
 from traintime.train.loop import Loop
 from traintime.train.stepper import Stepper
 
-JOB = {
-    "data": "digits",
-    "model": "mlp",
-    "hidden": (16,),
-    "train_samples": 600,
-    "batch_size": 64,
-    "epochs": 4,
-    "dropout": 0.2,
-    "ema": 0.9,
-    "optimizer": "adamw",
-    "device": "cpu",
-    "precision": "fp32",
-    "checkpoint_every_s": 1000,
-}
-"""Ten steps an epoch; nothing is saved unless somebody asks for it."""
+STEERED = {**JOB, "optimizer": "adamw"}
 Given = tuple[int, str, dict[str, Any]]
 SLOWER: Given = (15, "set", {"lr": 0.003, "weight_decay": 0.05})
 LONGER: Given = (25, "extend", {"epochs": 2})
@@ -120,7 +114,7 @@ def steered(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TRAINTIME_HOME", str(home))
         remember_machine()
-    run(home, "train", *as_words(**JOB), patches=[give_both])
+    run(home, "train", *as_words(**STEERED), patches=[give_both])
     folder = only_run(home)
     changes = records(folder.path, "changes")
     assert [(change["verb"], change["step"]) for change in changes] == [("set", 15), ("extend", 25)]
@@ -129,7 +123,7 @@ def steered(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def killed(home: Path, *patches: Patch) -> RunFolder:
-    process = Started(home, ["train", *as_words(**JOB)], patches)
+    process = Started(home, ["train", *as_words(**STEERED)], patches)
     assert process.ended() == -signal.SIGKILL, process.errors
     return only_run(home)
 
@@ -173,7 +167,7 @@ def test_killed_before_a_command_was_removed_the_run_takes_it_up_once(
 
 
 def test_commands_from_eight_shells_at_once_are_each_taken_up_once(home: Path) -> None:
-    process = Started(home, ["train", *as_words(**JOB)], [train_slowly])
+    process = Started(home, ["train", *as_words(**STEERED)], [train_slowly])
     process.wait_for_sign()
     shells = [Started(home, ["runs", "extend", "latest", "epochs=1"]) for _ in range(8)]
     assert [shell.ended() for shell in shells] == [0] * 8, [shell.errors for shell in shells]
@@ -203,7 +197,7 @@ def test_what_a_dead_process_was_told_to_do_is_dropped(home: Path) -> None:
 def test_commands_given_while_nobody_is_at_work_are_taken_up_when_resumed(
     home: Path, steered: RunFolder
 ) -> None:
-    process = Started(home, ["train", *as_words(**JOB)], [give_stop])
+    process = Started(home, ["train", *as_words(**STEERED)], [give_stop])
     assert process.ended() == 143
     folder = only_run(home)
     assert steer_run("latest", "set", **SLOWER[2]).state == "when resumed"
@@ -217,7 +211,7 @@ def test_commands_given_while_nobody_is_at_work_are_taken_up_when_resumed(
 def test_a_run_that_was_stopped_in_its_test_is_not_said_to_be_changed(
     home: Path, steered: RunFolder
 ) -> None:
-    process = Started(home, ["train", *as_words(**JOB)], [give_both, stop_in_test])
+    process = Started(home, ["train", *as_words(**STEERED)], [give_both, stop_in_test])
     assert process.ended() == 143
     folder = only_run(home)
     steer_run("latest", "extend", epochs=2)

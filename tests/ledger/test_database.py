@@ -211,6 +211,21 @@ def test_rows_of_an_older_version_are_in_the_summary(old_path: Path):
     assert summary.forecasts.median_error == 1.0
 
 
+def test_a_ledger_whose_triggers_judged_changed_runs_judges_them_no_more(old_path: Path):
+    Ledger(old_path).put(DONE)
+    with closing(sqlite3.connect(old_path)) as connection:  # as version 2 left it
+        for name, event in (("judge_added", "INSERT"), ("judge_changed", "UPDATE OF total_s")):
+            connection.execute(f"DROP TRIGGER {name}")
+            connection.execute(
+                f"CREATE TRIGGER {name} AFTER {event} ON runs "
+                "BEGIN UPDATE runs SET error = 4.4, within = 0 WHERE rowid = NEW.rowid; END"
+            )
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+    Ledger(old_path).put(replace(DONE, name="steered", is_changed=True))
+    assert Ledger(old_path).summary(ROW.machine).forecasts.runs == 1
+
+
 def test_four_processes_that_migrate_at_once_lose_nothing(old_path: Path):
     writers = [
         subprocess.Popen(
@@ -235,6 +250,7 @@ def test_finished_runs_are_those_of_one_process_in_that_place(ledger: Ledger):
         DONE,
         later,
         replace(DONE, name="resumed", num_processes=2),
+        replace(DONE, name="steered", is_changed=True),
         replace(DONE, name="going on", total_s=None, step_s=None),
         replace(DONE, name="too short for a step time", step_s=None),
         replace(DONE, name="elsewhere", machine="Cray-1 x1"),

@@ -143,7 +143,7 @@ def test_the_second_is_told_who_the_first_is_and_how_to_stop_it(
     since = signed(folder)["since"][11:16]
     assert str(refused.value) == (
         f"The run '{folder.name}' is being trained by process {first.pid} on {platform.node()} "
-        f"since {since}. Wait for it, or stop it first: kill {first.pid}"
+        f"since {since}. Wait for it, or stop it first: traintime runs stop {folder.name}"
     )
     assert folder.is_running
 
@@ -299,7 +299,7 @@ def test_a_machine_that_gave_a_sign_of_life_is_at_work(folder: RunFolder) -> Non
     with pytest.raises(RunFolderError) as refused:
         folder.claim()
     assert "trained by process 123 on host-b since " in str(refused.value)
-    assert "(last sign of life 12 s ago). Wait for it, or stop it there" in str(refused.value)
+    assert "(last sign of life 12 s ago). Wait for it, or stop it first" in str(refused.value)
     assert "If that machine is gone, type the same again in 48 s" in str(refused.value)
     assert signed(folder)["host"] == "host-b"
 

@@ -46,6 +46,15 @@ def test_only_runs_that_did_what_was_forecast_count(ledger: Ledger):
     assert ledger.summary(HERE).forecasts.runs == 1
 
 
+def test_a_run_that_was_changed_on_its_way_does_not_count(ledger: Ledger):
+    fill(ledger, 43.0, is_changed=True)
+    fill(ledger, 10.0)
+    found = ledger.summary(HERE)
+    assert (found.forecasts.runs, found.forecasts.p90_error) == (1, 0.0)
+    assert found.by_status == {"finished": 2}
+    assert found.by_model["lenet"].runs == 1
+
+
 def test_a_run_counts_from_when_it_is_finished(ledger: Ledger):
     ledger.put(replace(DONE, status="running"))
     assert ledger.summary(HERE).forecasts.runs == 0

@@ -4,7 +4,7 @@ import pytest
 
 from traintime.errors import InputError
 from traintime.recipe import Recipe, read_recipe
-from traintime.recipe.steering import STEERABLE, differences, in_words, steered
+from traintime.recipe.steering import STEERABLE, Reached, differences, in_words, steered
 
 
 def recipe(**fields: object) -> Recipe:
@@ -76,3 +76,24 @@ def test_a_time_of_day_is_set_and_not_extended() -> None:
     until = (datetime.now() + timedelta(hours=1)).isoformat()
     with pytest.raises(InputError, match=r"set the new end: traintime runs set RUN budget="):
         steered(recipe(budget=until), "extend", {"budget": "10m"})
+
+
+def test_the_end_cannot_be_put_before_the_epoch_in_progress() -> None:
+    with pytest.raises(InputError) as caught:
+        steered(recipe(epochs=60), "set", {"epochs": 1}, Reached(epochs=16))
+    assert str(caught.value) == (
+        "epochs=1 is behind the run, which is in its epoch 16. To let it end with that one, type "
+        "epochs=16. To save it and stop it now: traintime runs stop RUN"
+    )
+    assert steered(recipe(epochs=60), "set", {"epochs": 16}, Reached(epochs=16)).epochs == 16
+
+
+def test_a_budget_cannot_be_less_than_was_taken() -> None:
+    taken = Reached(elapsed_s=400.0)
+    with pytest.raises(InputError, match=r"budget=5m is over: .* 6 m 40 s.* such as budget=8m\."):
+        steered(recipe(budget="20m"), "set", {"budget": "5m"}, taken)
+    assert steered(recipe(budget="20m"), "set", {"budget": "8m"}, taken).budget == "480s"
+
+
+def test_another_field_of_a_run_beyond_its_end_can_still_be_changed() -> None:
+    assert steered(recipe(), "set", {"lr": 0.01}, Reached(epochs=99, elapsed_s=9e9)).lr == 0.01

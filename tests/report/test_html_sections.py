@@ -85,6 +85,36 @@ def test_the_estimate_settles_when_it_is_never_again_ten_percent_off(tmp_path: P
     assert "67 %" in finding  # the forecast and three of the five estimates hold 19.6 s
 
 
+def test_only_estimates_after_the_last_change_are_judged(tmp_path: Path) -> None:
+    medians = {1.0: 9.0, 7.0: 19.0, 12.0: 19.5}  # the truth is 19.6 s
+    moved = [{"elapsed_s": at, "finish_s": interval(m, 1.1)} for at, m in medians.items()]
+    longer = {"verb": "extend", "step": 200, "elapsed_s": 6.0, "changes": {"epochs": [2, 4]}}
+    finding = eta_finding(read_run_files(write_run(tmp_path, eta=moved, changes=[longer])))
+    assert finding == (
+        "The run was changed on the way, the last time after 6 s. From then on, the estimate "
+        "stayed within 10 % of the truth; the truth lay inside the band at 100 % of the moments."
+    )
+
+
+def test_a_run_that_was_changed_is_said_to_be_and_not_held_against_its_forecast(
+    tmp_path: Path,
+) -> None:
+    longer = {"verb": "extend", "step": 200, "elapsed_s": 6.0, "changes": {"epochs": [2, 4]}}
+    run = read_run_files(write_run(tmp_path, changes=[longer]))
+    comparison = compare(run)
+    assert comparison
+    assert comparison.total.verdict == "changed on the way"
+    sentence = headline(run).sentence
+    assert sentence.startswith("Reached ")
+    assert "was forecast before it was changed." in sentence
+    assert "the run was changed on the way" in render_report(run.folder)
+
+
+def test_saving_changes_nothing_that_was_forecast(tmp_path: Path) -> None:
+    saved = {"verb": "save", "step": 200, "elapsed_s": 6.0, "changes": {}}
+    assert read_run_files(write_run(tmp_path, changes=[saved])).went_to_plan
+
+
 def test_an_unfinished_run_has_no_truth_for_its_estimates(tmp_path: Path) -> None:
     run = read_run_files(write_run(tmp_path, result=None, eta=eta()[:10]))
     assert eta_finding(run) == ""

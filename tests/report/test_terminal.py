@@ -94,6 +94,12 @@ def test_with_a_budget_progress_is_that_of_time():
     assert "669" not in text
 
 
+def test_the_closing_line_of_a_run_that_was_changed_judges_nothing():
+    line = terminal.closing_line(FORECAST, 9e9, 0.99, "report.html", was_changed=True)
+    assert ", changed on the way · 99.0 % · report: report.html" in line.plain
+    assert not any("yellow" in str(span.style) for span in line.spans)
+
+
 def test_the_closing_line_holds_forecast_against_fact():
     line = terminal.closing_line(FORECAST, 9.64, 0.9912, "runs/x/report.html").plain
     assert line == "forecast 10 s (8-13 s) · took 9.6 s · 99.1 % · report: runs/x/report.html"

@@ -129,6 +129,17 @@ def test_everything_is_on_the_screen_at_each_size(width: int, height: int) -> No
         assert words in screen, words
 
 
+@pytest.mark.parametrize(("width", "height"), [(60, 20), (50, 12), (40, 12), (30, 8), (20, 5)])
+@pytest.mark.parametrize("warnings", [0, 3])
+def test_the_time_that_is_left_is_the_last_thing_to_go(
+    width: int, height: int, warnings: int
+) -> None:
+    warning = RunWarning("late data", "The data is late: 35 % of each step waits.", "Try more")
+    screen = drawn(state(warnings=(warning,) * warnings), width, height)
+    assert "to target  1 m 40 s" in screen
+    assert "to the end 3 m 20 s" in screen
+
+
 def test_tall_screen_has_a_second_row_of_charts() -> None:
     assert "learning rate" in drawn(state(), 160, 50)
     assert "learning rate" not in drawn(state(), 80, 24)

@@ -13,6 +13,7 @@ from traintime.train.pilot import (
     Pilot,
     PilotJob,
     _materialised,
+    _start_memory,
     run_pilot,
 )
 from traintime.workload.captured_step import default_loss
@@ -127,3 +128,18 @@ def test_parts_that_are_frozen_stay_so():
     run(module)
     assert not module[1].training
     assert torch.equal(module[1].running_mean, before)
+
+
+def test_the_memory_of_a_gpu_that_nothing_was_done_on_yet_can_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    done: list[str] = []
+
+    def reset(device: str) -> None:
+        assert done == ["init"], "torch knows no allocator before that"
+
+    monkeypatch.setattr(torch.cuda, "init", lambda: done.append("init"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 7)
+    assert _start_memory(job(device="cuda:0")) == 7

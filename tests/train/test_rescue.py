@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import signal
@@ -12,7 +13,8 @@ import traintime
 from tests.api.known_machine import records, remember_machine
 from traintime.api.runs import find_run
 from traintime.errors import DivergedError, StoppedError
-from traintime.train.checkpoints import load_checkpoint, load_latest
+from traintime.train import loop as loop_module
+from traintime.train.checkpoints import drop_from, load_before, load_checkpoint, load_latest
 from traintime.train.loop import Loop
 from traintime.train.records import ROLL_BACK
 from traintime.train.rescue import ATTEMPTS, MOST, SPIKE
@@ -155,8 +157,9 @@ def test_seconds_that_were_spent_stay_spent(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sees", [True, False], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("part", PARTS)
 def test_fault_that_stays_ends_the_run_after_two_more_attempts(
-    part: str, sees: bool, tmp_path: Path
+    part: str, sees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop_module, "WINDOW_S", 1000)  # one checkpoint, after the first step
     witness = Witness()
     loop = broken_run(tmp_path, witness, Calls(8), spoil(part), checkpoint_every_s=0, lr=0.01)
     if not sees:
@@ -193,6 +196,83 @@ def test_trouble_at_ever_new_places_ends_the_run_at_last(tmp_path: Path) -> None
     assert loop.recipe.lr == loop.job.recipe.lr  # each place was passed at the first attempt
 
 
+# A checkpoint that is wrong itself
+
+
+def save_before(loop: Loop, *steps: int) -> None:
+    """Save, once each, when so many steps are done."""
+    take, due = loop.stepper.take, set(steps)
+
+    def saving(progress: Any, *args: Any) -> Any:
+        if progress.step in due:
+            due.remove(progress.step)
+            loop.save()
+        return take(progress, *args)
+
+    loop.stepper.take = saving  # type: ignore[method-assign]
+
+
+def enlarge_weights(loop: Loop) -> None:
+    loop.stepper.parameters.values.mul_(1e3)
+
+
+def saved_steps(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "checkpoints").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("sees", [True, False], ids=["cpu", "gpu"])
+def test_weights_that_were_saved_wrong_and_finite_are_left_for_those_saved_before(
+    sees: bool, tmp_path: Path
+) -> None:
+    fields = {"ema": 0.9, "dropout": 0.1}
+    whole, _ = train(make_job(tmp_path / "whole", **fields))
+    witness = Witness()
+    loop = Loop(make_job(tmp_path, **fields), [witness], StopRequest())
+    break_steps(loop, [8], enlarge_weights)
+    save_before(loop, 4, 8)
+    if not sees:
+        lose_sight(loop)
+    assert loop.run().status == "finished"
+    first, second = rollbacks(witness)
+    assert first.endswith("Going on from step 8, as before")
+    assert second.endswith(
+        "It came again from the checkpoint of step 8, which is given up. "
+        "Going on from step 4, as before"
+    )
+    assert_same(loop, whole)
+    assert saved_steps(tmp_path) == ["step-000000004"]
+
+
+def test_fault_that_stays_is_met_from_both_checkpoints_and_then_ends_the_run(
+    tmp_path: Path,
+) -> None:
+    witness = Witness()
+    loop = broken_run(tmp_path, witness, Calls(12), spoil("parameters"), lr=0.01)
+    save_before(loop, 4, 8)
+    with pytest.raises(DivergedError):
+        loop.run()
+    assert [message.partition("Going on from ")[2] for message in rollbacks(witness)] == [
+        "step 8, as before",
+        "step 4, as before",
+        "step 4, with half the learning rate, lr=0.005",
+    ]
+
+
+def test_process_after_one_that_gave_a_checkpoint_up_goes_on_from_the_one_before(
+    tmp_path: Path,
+) -> None:
+    stop = StopAt(8)
+    stop.loop = loop = Loop(make_job(tmp_path), [], stop)
+    save_before(loop, 4)
+    with pytest.raises(StoppedError):
+        loop.run()
+    drop_from(tmp_path / "checkpoints", 8)
+    kept = load_latest(tmp_path / "checkpoints", pytest.fail)
+    assert kept
+    assert kept.state["step"] == 4
+    assert load_before(tmp_path / "checkpoints", 4) is None
+
+
 # Spikes
 
 
@@ -205,6 +285,12 @@ def test_loss_far_above_the_first_one_is_a_spike(tmp_path: Path) -> None:
     assert not loop.rescue.is_spike([])
     loop.progress.heeds_spikes = False
     assert not loop.rescue.is_spike([1e9])
+
+
+def test_no_run_that_was_seen_to_end_well_came_near_a_spike() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "healthy_losses.json"
+    seen = json.loads(path.read_text(encoding="utf-8"))
+    assert 1 < 10 * seen["highest"] <= SPIKE
 
 
 def high_loss(loop: Loop) -> None:

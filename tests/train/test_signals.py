@@ -129,3 +129,23 @@ def test_where_no_signal_is_caught_asking_notes_it_all_the_same() -> None:
     stop = StopRequest()  # as outside the main thread
     stop.ask()
     assert stop.signal_number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+def test_a_clouds_notice_and_a_schedulers_warning_are_no_second_signal(asks_first: bool) -> None:
+    with stop_requests([signal.SIGTERM, signal.SIGUSR1]) as stop:
+        if asks_first:
+            stop.ask()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        if not asks_first:
+            stop.ask()
+        os.kill(os.getpid(), signal.SIGTERM)  # when the machine is taken
+        assert stop.signal_number == signal.SIGUSR1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="the system has no such limit")
+def test_the_limit_on_processor_time_that_is_said_each_second_waits_for_what_is_saved() -> None:
+    with stop_requests([signal.SIGXCPU]) as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGXCPU)
+        assert stop.signal_number == signal.SIGXCPU

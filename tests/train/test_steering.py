@@ -86,9 +86,21 @@ def test_more_epochs_stretch_what_is_left_of_the_schedule(tmp_path: Path) -> Non
     assert witness.epochs[-1].epoch == 6
 
 
-def test_fewer_epochs_than_are_done_end_the_run_with_this_one(tmp_path: Path) -> None:
+def test_an_end_before_the_epoch_in_progress_is_refused_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    job = steerable(tmp_path, epochs=4)
+    loop, witness = run(job, {12: lambda to: to.send("set", {"epochs": 2})})
+    (change,) = witness.changes
+    assert "epochs=2 is behind the run, which is in its epoch 3" in change.refused
+    assert "runs stop" in change.refused
+    assert loop.recipe.epochs == witness.epochs[-1].epoch == 4
+
+
+def test_a_run_can_be_ended_with_the_epoch_in_progress(tmp_path: Path) -> None:
     job = steerable(tmp_path, epochs=9)
-    _, witness = run(job, {12: lambda to: to.send("set", {"epochs": 1})})
+    _, witness = run(job, {12: lambda to: to.send("set", {"epochs": 3})})
+    assert witness.changes[0].refused == ""
     assert witness.epochs[-1].epoch == 3
     assert all(record.lr >= 0 for record in witness.steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from traintime.errors import InputError, TraintimeError
+from traintime.errors import InputError, TraintimeError, nearest
 from traintime.train.records import Observer
 
 Callback = Observer
 """What users call an observer; one class, so that theirs can do all that ours do."""
 
+NEARLY = 0.85
+"""Likeness, of 1, from which a name is a misspelt one."""
 HOOKS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 
 
@@ -22,7 +25,7 @@ def checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     """Return callbacks as they were given.
 
     Raises:
-        InputError: It is no list, or holds something else.
+        InputError: It is no list, holds something else, or one has a misspelt hook.
     """
     given = cast("object", callbacks)
     if not isinstance(given, list | tuple):
@@ -36,7 +39,30 @@ def checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
                 f"callbacks=[{each!r}] holds no object of a traintime.Callback. Write "
                 f"class MyCallback(traintime.Callback), then type: callbacks=[{_as_typed(each)}]"
             )
+        _refuse_misspelt_hooks(each)
     return tuple(callbacks)
+
+
+def _refuse_misspelt_hooks(callback: Callback) -> None:
+    """Refuse a method that is called like a hook and is none: it would never be called."""
+    kinds = [kind for kind in type(callback).__mro__ if issubclass(kind, Callback)]
+    own = {name: value for kind in kinds for name, value in vars(kind).items()}
+    for name in sorted(own.keys() - set(HOOKS)):
+        meant = _misspelt(name)
+        if callable(own[name]) and (meant or name.startswith("on_")):
+            near = meant or nearest(name, HOOKS)
+            hint = f"Did you mean '{near}'? " if near else ""
+            raise InputError(
+                f"{_name(callback)}.{name} is no hook: it would never be called. "
+                f"{hint}There are {', '.join(HOOKS)}. "
+                f"Call a method that is not to be one otherwise, such as '_{name}'"
+            )
+
+
+def _misspelt(name: str) -> str | None:
+    """Return the hook whose name this nearly is, from its first letters on."""
+    close = difflib.get_close_matches(name.casefold(), HOOKS, n=1, cutoff=NEARLY)
+    return next((hook for hook in close if hook[:2] == name.casefold()[:2]), None)
 
 
 def _as_typed(given: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from traintime.api.job import KnownJob, forecast_known_job, read_job
@@ -58,11 +59,11 @@ def _priced(job: KnownJob, measured: Measured) -> Iterator[Change]:
         "memory_format": execution.memory_format,
         "convolution": "fused" if execution.fused else "native",
     }
-    now_s = _sample_seconds(same, measured)
+    now_s = _sample_seconds(same, job, measured)
     if now_s is None:
         return
     for fields, note in _alternatives(measured):
-        other_s = _sample_seconds({**same, **fields}, measured)
+        other_s = _sample_seconds({**same, **fields}, job, measured)
         if other_s:
             words = " ".join(f"{name}={value}" for name, value in fields.items())
             yield Change(words, now_s / other_s, "forecast", note)
@@ -85,10 +86,10 @@ def _alternatives(measured: Measured) -> Iterator[tuple[Mapping[str, Any], str]]
         yield {"optimizer": "adamw", "lr": 0.002}, RELEARNS
 
 
-def _sample_seconds(fields: Mapping[str, Any], measured: Measured) -> float | None:
+def _sample_seconds(fields: Mapping[str, Any], like: KnownJob, measured: Measured) -> float | None:
     """Return the forecast seconds of a step for one sample; None for what cannot be done."""
     try:
-        job = read_job(None, fields)
+        job = replace(read_job(None, fields), input=like.input)
         # Finished runs correct the forecast of one job more than that of another.
         step_s = forecast_known_job(job, measured.machine).uncorrected_step_s
     except InputError:

@@ -11,11 +11,12 @@ from typing import Any
 
 from traintime import __version__
 from traintime.api.callbacks import Callback, checked_callbacks
+from traintime.api.input_plan import with_input
 from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
 from traintime.api.own_images import noted_facts
-from traintime.api.train import TrainResult, require_torch, run_job
+from traintime.api.train import TrainResult, require_torch, run_job, was_changed
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.machine import detect_machine
@@ -65,6 +66,7 @@ def _as_it_is(row: LedgerRow) -> LedgerRow:
         total_s=result["total_s"],
         step_s=step["median"] if step else None,
         accuracy=result["test"]["accuracy"],
+        is_changed=was_changed(folder),
     )
 
 
@@ -155,6 +157,7 @@ def resume(
     job = read_job(recipe, {}, noted_facts(folder, recipe))
     forecast = Forecast.from_json(folder.read_json("forecast"))
     refuse_another_device(forecast.execution.device, folder, "Resume")
+    job = with_input(job, forecast.execution.device, resumed=True)
     row = _row_of(folder, job.recipe, forecast)
     _say_version(folder, listener)
     return run_job(job, forecast, folder, row, listener, began_at, callbacks, resume=True)
@@ -231,7 +234,8 @@ def delete_run(name: str) -> str:
     folder = find_run(name)
     if folder.is_running:
         raise RunFolderError(
-            f"The run '{folder.name}' is being trained. Stop it first, with Ctrl-C where it runs"
+            f"The run '{folder.name}' is being trained. Stop it first, with: "
+            f"traintime runs stop {folder.name}"
         )
     folder.delete()
     if _row_without_folder(folder.name):  # else the ledger knows another one of this name

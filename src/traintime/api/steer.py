@@ -14,7 +14,7 @@ from traintime.ledger.commands import Command, Commands
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe, read_recipe
 from traintime.recipe.parse import make_recipe
-from traintime.recipe.steering import Verb, differences, steered
+from traintime.recipe.steering import Reached, Verb, differences, steered
 from traintime.train.records import Change, still_valid
 from traintime.train.steering import CHANGING, read_changes
 
@@ -70,7 +70,7 @@ def steer_run(name: str, verb: Verb, **fields: Any) -> Steered:
                 f"Nothing to change; type: traintime runs {verb} {folder.name} {example}"
             )
         now = present_recipe(folder)
-        changes = differences(now, steered(now, verb, fields))
+        changes = differences(now, steered(now, verb, fields, _reached(folder)))
     elif not folder.is_running:
         raise RunFolderError(
             f"Nobody is at work on the run '{folder.name}', so there is nothing to {verb}. "
@@ -98,8 +98,24 @@ def present_recipe(folder: RunFolder) -> Recipe:
     for command in Commands(folder.path).waiting():
         if command.verb in CHANGING and command.id not in {change.id for change in taken_up}:
             with suppress(InputError):  # it will be refused
-                recipe = steered(recipe, command.verb, command.fields)
+                recipe = steered(recipe, command.verb, command.fields, _reached(folder))
     return recipe
+
+
+def _reached(folder: RunFolder) -> Reached:
+    """Return how far a run is, as its folder shows: no farther than it really is.
+
+    One that nobody is at work on goes on from its newest checkpoint.
+    """
+    saved = sorted(folder.checkpoints.glob("step-*.safetensors"))
+    kept = int(saved[-1].stem.removeprefix("step-")) if saved else 0
+    is_running = folder.is_running
+    done = [
+        record
+        for record in folder.records("epochs", needed={"epoch", "step", "elapsed_s"})
+        if is_running or record["step"] < kept  # one of its very step may be of later
+    ]
+    return Reached(done[-1]["epoch"] + 1, done[-1]["elapsed_s"]) if done else Reached()
 
 
 def _refuse_the_finished(folder: RunFolder) -> None:

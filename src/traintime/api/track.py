@@ -51,6 +51,11 @@ def track(
     Raises:
         InputError: A number is impossible, or the target is none.
     """
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise InputError(
+            f"track() goes over batches, and a {type(loader).__name__} ({loader!r}) holds none. "
+            "Give it a list or a DataLoader: track(loader, epochs=10)"
+        )
     if epochs < 1 or not 0 <= first_epoch < epochs:
         raise InputError(
             f"epochs={epochs} with first_epoch={first_epoch} leaves nothing to do; write for "
@@ -110,7 +115,7 @@ class Tracker(Generic[Batch]):
         """Tell the metric of this epoch, once an epoch: `log(accuracy=0.93)`.
 
         Raises:
-            InputError: A metric of another name.
+            InputError: A metric of another name, or one that is no number.
         """
         for name, value in metrics.items():
             if name not in METRICS:
@@ -118,15 +123,16 @@ class Tracker(Generic[Batch]):
                     f"The clock knows accuracy (the larger, the better) and loss (the smaller), "
                     f"and not '{name}'. Write for example log(loss=...)"
                 )
-            if name == "accuracy" and not 0 <= value <= 1:
+            number = _number(name, value)
+            if name == "accuracy" and not 0 <= number <= 1:
                 raise InputError(
-                    f"Accuracy is a share between 0 and 1, not {value:g}. Write for example "
-                    f"log(accuracy={value / 100 if value > 1 else 0.9:g})"
+                    f"Accuracy is a share between 0 and 1, not {number:g}. Write for example "
+                    f"log(accuracy={number / 100 if number > 1 else 0.9:g})"
                 )
             if self.clock.watched is None:
                 self.clock.watched = Watched("accuracy" if name == "accuracy" else "loss")
             if name == self.clock.watched.metric:
-                self.clock.on_metric(float(value))
+                self.clock.on_metric(number)
 
     def __iter__(self) -> Iterator[Batch]:
         with self._drawing():
@@ -193,3 +199,20 @@ class Tracker(Generic[Batch]):
             self._live.update(line, refresh=True)
         else:
             Console(stderr=True, highlight=False, width=140).print(line)
+
+
+def _number(name: str, value: object) -> float:
+    """Return a metric as a number; a tensor of one value is one.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        if isinstance(value, str):
+            raise ValueError
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{name} is a number, not {value!r} ({type(value).__name__}). Write for example "
+            f"log({name}=0.9)"
+        ) from None

@@ -50,7 +50,7 @@ def runs_resume(run: RunName, as_json: Json = False) -> None:
     """Go on with a run that was stopped or killed, exactly where it was."""
     from traintime.cli import verbs
 
-    run_verb(lambda: verbs.resume(run, as_json=as_json), as_json)
+    run_verb(lambda: verbs.resume(run, as_json=as_json), as_json, runs=True)
 
 
 @runs.command("delete")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from traintime.errors import StorageError
 from traintime.ledger.schema import (
@@ -52,6 +53,7 @@ class LedgerRow:
         software: Versions and measured rates that the forecast stood on.
         uncorrected_step_s: Forecast time of a step before finished runs corrected it.
         num_processes: That worked on it; more than 1 if it was resumed.
+        is_changed: Whether it was changed or paused on its way, and so is not what was forecast.
     """
 
     name: str
@@ -77,6 +79,7 @@ class LedgerRow:
     software: str | None = None
     uncorrected_step_s: float | None = None
     num_processes: int = 1
+    is_changed: bool = False
 
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
@@ -91,9 +94,15 @@ ON CONFLICT (name) DO UPDATE SET {CHANGED}
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM runs"  # noqa: S608
 NEWEST = "ORDER BY rowid DESC LIMIT ?"
 FINISHED = """
-WHERE machine = ? AND device = ? AND software = ? AND num_processes = 1 AND total_s IS NOT NULL
-AND typeof(step_s) = 'real' AND typeof(uncorrected_step_s) = 'real'
+WHERE machine = ? AND device = ? AND software = ? AND num_processes = 1 AND NOT is_changed
+AND total_s IS NOT NULL AND typeof(step_s) = 'real' AND typeof(uncorrected_step_s) = 'real'
 """
+
+
+def _row(values: tuple[Any, ...]) -> LedgerRow:
+    """Return a row as it was put; SQLite has no truth values."""
+    row = LedgerRow(*values)
+    return replace(row, is_changed=bool(row.is_changed))
 
 
 class Ledger:
@@ -156,7 +165,7 @@ class Ledger:
             return summarize(connection, self._path, machine)
 
     def finished(self, machine: str, device: str, software: str) -> list[LedgerRow]:
-        """Return the runs that one process each brought to their end, the newest first.
+        """Return the runs that one process each brought to their end unchanged, the newest first.
 
         It makes no file, changes none, and waits for nobody; runs of versions that kept less are
         left out.
@@ -178,13 +187,13 @@ class Ledger:
                 found = connection.execute(
                     f"{SELECT} {FINISHED} {NEWEST}", (machine, device, software, MOST_FINISHED)
                 )
-                return [LedgerRow(*values) for values in found]
+                return [_row(values) for values in found]
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
 
     def _select(self, which: str, *values: object) -> list[LedgerRow]:
         with self._reading() as connection:
-            return [LedgerRow(*found) for found in connection.execute(f"{SELECT} {which}", values)]
+            return [_row(found) for found in connection.execute(f"{SELECT} {which}", values)]
 
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:

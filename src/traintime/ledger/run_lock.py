@@ -202,12 +202,13 @@ class RunLock:
     def _refusal(self, signature: Signature) -> RunFolderError:
         owner = signature.owner
         said = f"The run '{self._folder.name}' is being trained by {owner}"
+        stop = f"Wait for it, or stop it first: traintime runs stop {self._folder.name}"
         if owner.is_near:
-            return RunFolderError(f"{said}. Wait for it, or stop it first: kill {owner.pid}")
+            return RunFolderError(f"{said}. {stop}")
         silence_s = self._silence_s(signature)
         return RunFolderError(
-            f"{said} (last sign of life {format_duration(silence_s)} ago). Wait for it, or stop it "
-            f"there: kill {owner.pid}. If that machine is gone, type the same again in "
+            f"{said} (last sign of life {format_duration(silence_s)} ago). {stop}. "
+            "If that machine is gone, type the same again in "
             f"{format_duration(max(1.0, STALE_S - silence_s))}"
         )
 

@@ -1,8 +1,8 @@
 """The ledger's tables, and how an older file gets what it lacks.
 
-The file is versioned by SQLite's `user_version`. Columns, indexes and triggers are only ever added,
-each column with a default or NULL, so that an older traintime can still read and write what a newer
-one has migrated.
+The file is versioned by SQLite's `user_version`. Columns and indexes are only ever added, each
+column with a default or NULL, and triggers need nothing that an older traintime does not write, so
+that it can still read and write what a newer one has migrated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS runs (
 )
 """
 """Of version 0; what came later is added to every ledger, new or old."""
-VERSION = 2
+VERSION = 3
 PATIENCE_S = 30.0
 """How long a locked ledger is waited for."""
 ADDED = {
@@ -44,11 +44,15 @@ ADDED = {
     "num_processes": "INTEGER NOT NULL DEFAULT 1",
     "error": "REAL",
     "within": "INTEGER",
+    "is_changed": "INTEGER NOT NULL DEFAULT 0",
 }
 """Columns since version 0, with their types."""
-VERSION_OF_FACTS = 1
-"""The first version that keeps what a finished run was forecast under."""
-IS_DONE = "status IN ('finished', 'target reached') AND total_s > 0"
+VERSION_OF_FACTS = 3
+"""The first version that keeps what a finished run was forecast under, and whether it kept to it.
+
+A ledger of an earlier one becomes one of this when the next run begins.
+"""
+IS_DONE = "status IN ('finished', 'target reached') AND total_s > 0 AND NOT is_changed"
 """A run that did what was forecast."""
 JUDGE = f"""
 UPDATE runs SET
@@ -57,10 +61,11 @@ UPDATE runs SET
 """  # noqa: S608 - our own constant
 """Holds a forecast against the fact; triggers do, so that an older traintime's rows have it too."""
 LATER = (
-    "CREATE TRIGGER IF NOT EXISTS judge_added AFTER INSERT ON runs "
-    f"BEGIN {JUDGE} WHERE rowid = NEW.rowid; END",
-    "CREATE TRIGGER IF NOT EXISTS judge_changed "
-    "AFTER UPDATE OF status, total_s, forecast_s, forecast_low_s, forecast_high_s ON runs "
+    "DROP TRIGGER IF EXISTS judge_added",  # version 2 judged runs that were changed, too
+    "DROP TRIGGER IF EXISTS judge_changed",
+    f"CREATE TRIGGER judge_added AFTER INSERT ON runs BEGIN {JUDGE} WHERE rowid = NEW.rowid; END",
+    "CREATE TRIGGER judge_changed AFTER UPDATE OF "
+    "status, total_s, forecast_s, forecast_low_s, forecast_high_s, is_changed ON runs "
     f"BEGIN {JUDGE} WHERE rowid = NEW.rowid; END",
     "CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status)",
     "CREATE INDEX IF NOT EXISTS runs_by_error ON runs (error, within) WHERE error IS NOT NULL",

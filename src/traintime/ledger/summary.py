@@ -16,7 +16,7 @@ class TrackRecord:
     """Forecasts of a total time, held against what finished runs took.
 
     Args:
-        runs: That finished as was forecast, neither stopped early nor by a failure.
+        runs: That finished as was forecast, neither changed, nor stopped early or by a failure.
         within: Of them, those whose time lay in the forecast 80 % interval.
         median_error: Median of |forecast / fact - 1|; None without runs.
         p90_error: Their 90th percentile.

@@ -6,13 +6,16 @@ data, the network and the batch are settled when a run begins; to change those i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from traintime.errors import InputError, nearest
 from traintime.recipe.budget import Budget, parse_budget, refuse_past
 from traintime.recipe.parse import make_recipe, without_none
 from traintime.recipe.recipe import MOST_EPOCHS, Recipe
+from traintime.units import format_duration
 
 Verb = Literal["set", "extend", "pause", "continue", "save", "stop"]
 
@@ -37,13 +40,32 @@ STEERABLE = (
 EXTENDABLE = ("epochs", "budget")
 
 
-def steered(recipe: Recipe, verb: Verb, fields: Mapping[str, Any]) -> Recipe:
+@dataclass(frozen=True)
+class Reached:
+    """How far a run has come: its end cannot be put before that.
+
+    Args:
+        epochs: That are done, and the one that is being trained.
+        elapsed_s: Seconds that it has taken.
+    """
+
+    epochs: int = 0
+    elapsed_s: float = 0.0
+
+
+BEGINNING = Reached()
+
+
+def steered(
+    recipe: Recipe, verb: Verb, fields: Mapping[str, Any], reached: Reached = BEGINNING
+) -> Recipe:
     """Return a recipe with some fields changed, as a run can take them up while it goes.
 
     Args:
         recipe: As the run is trained now.
         verb: "set" puts values in place; "extend" adds to epochs or to the budget.
         fields: Fields by name, as they were typed.
+        reached: How far the run is.
 
     Raises:
         InputError: A field cannot be changed while the run goes, or not to that value.
@@ -59,6 +81,7 @@ def steered(recipe: Recipe, verb: Verb, fields: Mapping[str, Any]) -> Recipe:
     changed = make_recipe({**recipe.model_dump(mode="json"), **values})
     if "budget" in values and changed.time_budget:
         refuse_past(changed.time_budget)
+    _refuse_an_end_behind(changed, values, reached)
     if (changed.patience > 0) != (recipe.patience > 0):
         raise InputError(
             "patience can be changed, but neither switched on nor off while a run goes: the best "
@@ -82,6 +105,21 @@ def _refuse_another_kind_of_end(recipe: Recipe, values: Mapping[str, Any]) -> No
             f"This run ends by its {kind}, which its learning rate follows, and keeps to that. "
             f"Type {kind}=... instead"
         )
+
+
+def _refuse_an_end_behind(changed: Recipe, values: Mapping[str, Any], reached: Reached) -> None:
+    """Refuse an end that the run has passed: it would be over at once, and for good."""
+    budget = changed.time_budget
+    if "epochs" in values and changed.epochs < reached.epochs:
+        given = f"epochs={changed.epochs} is behind the run, which is in its epoch {reached.epochs}"
+        works = f"To let it end with that one, type epochs={reached.epochs}"
+    elif "budget" in values and budget and (budget.seconds or math.inf) <= reached.elapsed_s:
+        taken = format_duration(reached.elapsed_s)
+        given = f"budget={values['budget']} is over: the run has taken {taken}"
+        works = f"Type more than that, such as budget={math.ceil(reached.elapsed_s / 60) + 1}m"
+    else:
+        return
+    raise InputError(f"{given}. {works}. To save it and stop it now: traintime runs stop RUN")
 
 
 def _refusal(name: str, verb: Verb) -> str:
@@ -119,6 +157,14 @@ def in_words(changes: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in changes.items()
     )
+
+
+def alters_plan(change: Mapping[str, Any]) -> bool:
+    """Say whether a command, from its record, made a run another one than was forecast.
+
+    A change of any field does, and so does a pause: neither was foreseen.
+    """
+    return bool(change.get("changes")) or change.get("verb") == "pause"
 
 
 DONE = {

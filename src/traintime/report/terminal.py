@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,9 +15,8 @@ from traintime.clock.eta import Eta, remaining
 from traintime.forecast.forecast import Forecast
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
-from traintime.recipe.parse import make_recipe
 from traintime.recipe.steering import change_in_words
-from traintime.train.records import ROLL_BACK, Change, EpochRecord, Event, StepRecord
+from traintime.train.records import Change, EpochRecord, Event, StepRecord
 from traintime.units import (
     Interval,
     format_bytes,
@@ -39,7 +37,8 @@ def title(recipe: Recipe) -> str:
     goal = recipe.goal
     by = f" {recipe.time_budget.in_words()}" if recipe.time_budget else ""
     if goal is None:
-        return f"{recipe.model} on {recipe.data_name}{by or f', {recipe.epochs} epochs'}"
+        epochs = f", {recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}"
+        return f"{recipe.model} on {recipe.data_name}{by or epochs}"
     wanted = (
         f"{goal.value * 100:g} % accuracy" if goal.metric == "accuracy" else f"loss {goal.value:g}"
     )
@@ -310,14 +309,17 @@ def reason_line(reason: str) -> Text:
     return Text(f"stopped early: {reason}", "yellow")
 
 
-def closing_line(forecast: Forecast, total_s: float, accuracy: float, report: str) -> Text:
-    """Return forecast against fact in one line."""
-    inside = total_s in forecast.total_s
+def closing_line(
+    forecast: Forecast, total_s: float, accuracy: float, report: str, *, was_changed: bool = False
+) -> Text:
+    """Return forecast against fact in one line; one that was changed on the way is not judged."""
+    colour = "green" if total_s in forecast.total_s else "yellow"
     line = Text("forecast ")
     line.append(format_interval(forecast.total_s), "cyan")
     line.append(" · took ").append(
-        format_duration(total_s), "bold green" if inside else "bold yellow"
+        format_duration(total_s), "bold" if was_changed else f"bold {colour}"
     )
+    line.append(", changed on the way" if was_changed else "")
     line.append(" · ").append(format_percent(accuracy), "bold green")
     return line.append(f" · report: {report}")
 
@@ -338,49 +340,6 @@ def runs_table(rows: Iterable[Any]) -> Table:
             format_percent(row.accuracy) if row.accuracy else "-",
         )
     return table
-
-
-def run_lines(known: Mapping[str, Any]) -> RenderableType:
-    """Return what is known of one run, finished or not."""
-    recipe = make_recipe(known["recipe"])
-    rows: list[tuple[str, RenderableType]] = [
-        ("Run", Text(known["run"], "bold")),
-        ("", title(recipe)),
-        ("folder", known["folder"]),
-        ("curves", f"tensorboard --logdir '{Path(known['folder']).parent}'"),
-    ]
-    if "forecast" in known:
-        forecast = Forecast.from_json(known["forecast"])
-        rows.append(("forecast", format_interval(forecast.total_s)))
-        rows.append(("computed as", str(forecast.execution)))
-    for epoch in known["epochs"]:
-        accuracy = format_percent(epoch["validation_accuracy"], 2)
-        elapsed = format_duration(epoch["elapsed_s"])
-        rows.append((f"epoch {epoch['epoch']}", f"{elapsed:>8}  accuracy {accuracy}"))
-    rows += _incident_rows(known)
-    result = known.get("result")
-    if result is None:
-        resume = f"not finished; go on with: traintime runs resume {known['run']}"
-        return labelled([*rows, ("status", Text(resume, "yellow"))])
-    took = f"{result['status']} after {format_duration(result['total_s'])}"
-    if result.get("reason"):
-        took += f": {result['reason']}"
-    rows += [("status", took), ("report", f"{known['folder']}/report.html"), ("", "")]
-    return Group(labelled(rows), score_lines(result["test"]))
-
-
-def _incident_rows(known: Mapping[str, Any]) -> list[tuple[str, RenderableType]]:
-    """Return what a run was told and what it survived, in its order."""
-    told = [
-        (change["elapsed_s"], f"{change_in_words(change)} · {change.get('by', '')}")
-        for change in known["changes"]
-        if change["verb"] != ROLL_BACK  # its event says more
-    ]
-    survived = [(event["elapsed_s"], event["message"]) for event in known["events"]]
-    return [
-        ("" if index else "on the way", f"{format_duration(elapsed_s):>8}  {words}")
-        for index, (elapsed_s, words) in enumerate(sorted([*told, *survived]))
-    ]
 
 
 def comparison_table(sides: Sequence[Mapping[str, Any]]) -> Table:

@@ -25,7 +25,9 @@ def track_line(clock: LoopClock, eta: Eta | None, waited: float, width: int = 24
         line.append_text(progress_bar(done, width)).append(f" {format_percent(done, 0)}", "bold")
     line.append(f"  epoch {min(clock.epoch + 1, clock.epochs)}/{clock.epochs}")
     of = f"/{clock.steps_per_epoch:,}" if clock.steps_per_epoch else ""
-    line.append(f"  step {clock.step:,}{of}")
+    is_over = clock.epoch >= clock.epochs  # then no step of another epoch is to come
+    step = clock.steps_per_epoch if is_over and clock.steps_per_epoch else clock.step
+    line.append(f"  step {step:,}{of}")
     if clock.step_s:
         line.append(f"  {format_duration(clock.step_s)} a step", "dim")
     if waited >= 0.1:

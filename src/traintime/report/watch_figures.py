@@ -53,6 +53,8 @@ def _left(state: RunState, room: int) -> list[tuple[str, Text]]:
             text = Text(text.plain.partition(" ")[2])
         time, _, chance = text.plain.partition(" · ")
         fits = text.cell_len <= room
+        if len(time) > room:  # the interval goes before the time does
+            time = time.partition(" (")[0]
         text = text if fits else Text(time)
         text.stylize("bold cyan", 0, len(time.partition(" (")[0]))
         rows.append((label, text))

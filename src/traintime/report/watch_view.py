@@ -24,8 +24,9 @@ from traintime.units import format_duration, format_percent
 
 LEAST_WIDTH = 50
 """Columns below which figures are cut off."""
-WIDE = 140
-"""Columns from which three groups of figures fit side by side."""
+BESIDE, WIDE = 62, 140
+"""Columns from which two groups of figures fit side by side with the time that is left, and three.
+"""
 PLAIN_CHART_ROWS, LEAST_CHART_ROWS, MOST_CHART_ROWS = 14, 6, 44
 TALL, RESERVED = 36, 6
 """On a terminal so high, so many lines are kept for what may come, so that nothing jumps."""
@@ -70,13 +71,14 @@ def watch_view(state: RunState, width: int, height: int | None = None) -> Screen
         width: Of the terminal, in characters.
         height: Of the terminal, in lines, all of which are filled; None takes what is needed.
     """
-    head, figures, notes = _header(state, width), _figures(state, width), note_lines(state, width)
+    head, figures = _header(state, width), _figures(state, width, height)
+    notes = note_lines(state, width)
     if height is None:
         return Screen([*head, *charts(state, width, PLAIN_CHART_ROWS), *figures, *notes])
     foot = footer(state, width)
     free = height - len(head) - len(figures) - len(foot)
-    if free < LEAST_CHART_ROWS:  # a very small terminal
-        lines = [*head, *notes, *figures][: height - len(foot)]
+    if free < LEAST_CHART_ROWS:
+        lines = _for_a_small_terminal(state, width, head, notes)[: max(2, height - len(foot))]
     else:
         reserved = max(len(notes), RESERVED if height >= TALL else 0)
         reserved = min(reserved, free // 2 if state.warnings else free // 3)
@@ -130,8 +132,31 @@ def _progress(state: RunState, width: int) -> Text:
     return fitted(Text().append_text(bar).append(words, "bold"), width)
 
 
-def _figures(state: RunState, width: int) -> list[Text]:
+def _for_a_small_terminal(
+    state: RunState, width: int, head: Sequence[Text], notes: Sequence[Text]
+) -> list[Text]:
+    """Return everything but curves below each other, what is worth most first: the time left."""
+    title_line, where, progress = head
+    times = time_lines(state, width)
+    rest = _below(state, width)[len(times) + 1 :]
+    lines = [title_line, *times, progress, *notes, where, *rest]
+    return [fitted(line, width) for line in lines]
+
+
+def _below(state: RunState, width: int) -> list[Text]:
+    """Return times, training and machine below each other."""
+    heads = [rule(Text().append(name, "bold"), width) for name in ("training", "machine")]
+    training = [*time_lines(state, width), *training_lines(state, width)]
+    lines = [heads[0], *training, heads[1], *machine_lines(state, width)]
+    return [fitted(line, width) for line in lines]
+
+
+def _figures(state: RunState, width: int, height: int | None) -> list[Text]:
     """Return times, training and machine beside each other, as far as there is room."""
+    if width < BESIDE:
+        lines = _below(state, width)
+        has_room = height is None or height >= TALL
+        return lines if has_room else lines[: -1 - len(machine_lines(state, width))]
     if width >= WIDE:
         time, machine = round(0.38 * (width - 2 * GAP)), round(0.3 * (width - 2 * GAP))
         widths = (time, width - 2 * GAP - time - machine, machine)

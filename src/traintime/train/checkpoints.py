@@ -92,9 +92,26 @@ def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
+def load_before(folder: Path, step: int) -> Checkpoint | None:
+    """Return the newest checkpoint of an earlier step that is whole, or None."""
+    for path in _paths(folder):
+        if _step(path) < step:
+            with suppress(ValueError):
+                return load_checkpoint(path)
+    return None
+
+
+def drop_from(folder: Path, step: int) -> None:
+    """Remove the checkpoints of a step and of all later ones, as far as the disk lets them go."""
+    for path in _paths(folder):
+        if _step(path) >= step:
+            with suppress(OSError):  # a later process would only try it once more
+                path.unlink()
+
+
 def newest_step(folder: Path) -> int | None:
     """Return the step of the newest checkpoint, unread; None if there is none."""
-    return next((int(path.stem.removeprefix("step-")) for path in _paths(folder)), None)
+    return next(map(_step, _paths(folder)), None)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -121,6 +138,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _paths(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, newest first."""
     return sorted(folder.glob(f"step-{'[0-9]' * 9}.safetensors"), reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def _digest(tensors: Mapping[str, Tensor], state: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from traintime.data.resident import ResidentBatches
+from traintime.data.shuffled import ShuffledBatches
 
 
 class ForwardState:
@@ -17,7 +17,7 @@ class ForwardState:
         draws: Whether anything is random in a step; else no state is kept of that.
     """
 
-    def __init__(self, module: nn.Module, batches: ResidentBatches, *, draws: bool) -> None:
+    def __init__(self, module: nn.Module, batches: ShuffledBatches, *, draws: bool) -> None:
         self._batches, self._draws = batches, draws
         self._buffers = tuple(module.buffers())
         self._before = tuple(buffer.clone() for buffer in self._buffers)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from traintime.data.resident import ResidentBatches
+from traintime.data.shuffled import ShuffledBatches
 from traintime.hardware.execution import Execution
 from traintime.ledger.commands import Commands
 from traintime.recipe import Recipe
@@ -40,7 +40,7 @@ class Job:
     recipe: Recipe
     execution: Execution
     module: nn.Module
-    batches: ResidentBatches
+    batches: ShuffledBatches
     train_samples: int
     validate: Callable[[nn.Module, int], Validation]
     validation_batch: int

@@ -18,7 +18,13 @@ from typing import NoReturn, TypeVar
 import torch
 from torch import Tensor
 
-from traintime.errors import DivergedError, RunFolderError, StoppedError, StorageError
+from traintime.errors import (
+    DataUnavailableError,
+    DivergedError,
+    RunFolderError,
+    StoppedError,
+    StorageError,
+)
 from traintime.train.checkpoints import Checkpoint, load_latest
 from traintime.train.job import Job
 from traintime.train.out_of_memory import in_smaller_parts
@@ -100,11 +106,16 @@ class Loop:
             DivergedError: The loss is no longer finite, and was not when it was tried again.
             StoppedError: A signal or a command came; the run is saved.
             StorageError: The disk refused the checkpoint of a run that was to stop.
+            DataUnavailableError: A batch cannot be had; the run is saved.
         """
         try:
             return self._run()
         except StopNow:
             raise self.stopped() from None
+        except DataUnavailableError as error:  # the state is whole, as before the step
+            kept = self._saved_in_words() if self._step_times_s else ""
+            go_on = f"Stopped{kept}. To go on, type: {self.job.resume_command}"
+            raise DataUnavailableError(f"{error}. {go_on}") from error
 
     def _run(self) -> Outcome:
         self._tell("on_start", self.start())
@@ -160,7 +171,11 @@ class Loop:
         self._window_end = self._window_began if not self._step_times_s else self._window_end
         for position in range(progress.position, batches.steps_per_epoch):
             self.steering.take_up_what_is_due()
-            self._take_step(position)
+            try:
+                self._take_step(position)
+            except (StopNow, DataUnavailableError):
+                self._close_window()  # the steps before it count; this one has changed nothing
+                raise
             self._advance()
             if self.pace.is_time_over(progress):
                 break
@@ -453,14 +468,14 @@ class Loop:
         self._elapsed_before_s = self.progress.elapsed_s
         self.steering.recall(changes)
 
-    def go_back(self) -> int:
-        """Go back to the last good checkpoint, or to the beginning; return its step.
+    def go_back(self, to: Checkpoint | None = None) -> int:
+        """Go back to a checkpoint, the last good one, or to the beginning; return its step.
 
         The time that was spent stays spent.
         """
         self.saving.wait()
         elapsed_s, seconds = self.elapsed_s(), self.progress.seconds
-        checkpoint = load_latest(
+        checkpoint = to or load_latest(
             self.job.checkpoints, lambda line: self.tell_event("damaged checkpoint", line)
         )
         if checkpoint:

@@ -123,6 +123,7 @@ def run_pilot(
 def _start_memory(job: PilotJob) -> int | None:
     """Return the bytes that are held before the steps; None if their peak cannot be told."""
     if job.is_cuda:
+        torch.cuda.init()  # a device that nothing was done on yet has no figures to reset
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(job.device)
         return torch.cuda.memory_reserved(job.device)

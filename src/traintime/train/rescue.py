@@ -1,8 +1,10 @@
 """Going back when training has come apart, and trying again, a few times.
 
-The first time it is tried as it was: a flipped bit does not come twice. After that with half the
-learning rate. What fails then as well is no accident: the run ends, unless its numbers are finite,
-which may look worse than it is.
+The first time it is tried as it was: a flipped bit does not come twice. What comes again from the
+newest checkpoint may have come from it: weights can be wrong and finite, and are saved then. So it
+is tried from the checkpoint before, as it was there, and after that with half the learning rate.
+What fails then as well is no accident: the run ends, unless its numbers are finite, which may look
+worse than it is.
 """
 
 from __future__ import annotations
@@ -11,19 +13,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from traintime.errors import DivergedError
+from traintime.train.checkpoints import drop_from, load_before
 
 if TYPE_CHECKING:
     from traintime.train.loop import Loop
 
 ATTEMPTS = 2
-"""To get past the same place."""
+"""To get past the same place, from the same checkpoint."""
 MOST = 10
-"""Of all attempts in one process."""
+"""Of all attempts in one process. Both are judgement."""
 SPIKE = 100.0
 """Times the loss of the first step that a mean loss counts as a spike at.
 
-Runs at the learning rates of the presets (ResNet-9, SGD) were seen to rise to 17 times theirs while
-the rate warms up, and to come back.
+Ten times as far, and more, as runs rise that end well: `benchmarks/healthy_losses.py` measures that
+(the `highest` of its result).
 """
 
 
@@ -57,9 +60,10 @@ class Rescue:
         """
         self._all += 1
         heeded_spikes = self._loop.progress.heeds_spikes
-        step = self._loop.go_back()
+        newest = self._loop.go_back()
+        step = self._further_back(newest)
         # Counted from what is on disk, so that it holds for the next process on the run, too.
-        attempt = 1 + self._loop.steering.attempts_here()
+        attempt = 1 + self._loop.steering.attempts_at(step)
         is_used_up = attempt > ATTEMPTS or self._all > MOST
         if is_used_up and not isinstance(error, SpikeError):
             raise error
@@ -74,4 +78,20 @@ class Rescue:
         elif is_used_up:
             how = "and past it this time: it comes again, and all numbers are finite"
         where = f"step {step}" if step else "the beginning"
-        self._loop.tell_event("rolled back", f"{what}. Going on from {where}, {how}")
+        doubt = ""
+        if step < newest:
+            doubt = f" It came again from the checkpoint of step {newest}, which is given up."
+        self._loop.tell_event("rolled back", f"{what}.{doubt} Going on from {where}, {how}")
+
+    def _further_back(self, newest: int) -> int:
+        """Go back beyond the newest checkpoint if it was tried, and the one before was not.
+
+        What cannot be told from a good checkpoint is given up on the disk, too, or another process
+        would go on from it.
+        """
+        attempts_at, folder = self._loop.steering.attempts_at, self._loop.job.checkpoints
+        older = load_before(folder, newest) if attempts_at(newest) else None
+        if older is None or attempts_at(older.state["step"]):
+            return newest
+        drop_from(folder, newest)
+        return self._loop.go_back(older)

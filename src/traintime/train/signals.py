@@ -1,4 +1,7 @@
-"""Signals ask a run to save and stop; the second one of a kind does not wait.
+"""Signals ask a run to save and stop; one that comes twice, or Ctrl-C after any, does not wait.
+
+Schedulers and clouds send several: a warning, and SIGTERM later. That the second is another one
+than the first says nothing of haste, and what is being saved is saved.
 
 What the first one does depends on what the process is at. Where there is nothing new to save, while
 data is fetched, the first step compiles or a validation goes over its samples, the work is left at
@@ -16,6 +19,13 @@ from types import FrameType
 
 from traintime.errors import exit_code_of
 
+REPEATED = {getattr(signal, "SIGXCPU", 0)}
+"""Signals that the system sends anew each second, from the soft limit on processor time on.
+
+References:
+    getrlimit(2), RLIMIT_CPU.
+"""
+
 
 class StopNow(BaseException):
     """A signal came where work can be left at once; no error, so that nobody handles it as one."""
@@ -31,17 +41,22 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number = 0
         self._received: set[int] = set()
+        self._asked_by = 0
         self._is_immediate = False
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Note the first signal, or leave the work for it; leave the process with a second.
+        """Note the first signal, or leave the work for it; leave the process with it again.
 
-        Schedulers and clouds send a warning first and SIGTERM later: saving goes on meanwhile,
-        until one comes for the second time.
+        Ctrl-C after any other leaves it, too: somebody is there who does not want to wait.
         """
-        is_second = number in self._received or (number == signal.SIGINT and any(self._received))
-        self._received.add(number)
-        if is_second:
+        is_our_own = number == self._asked_by  # a scheduler's may come yet
+        is_again = number in self._received - REPEATED and not is_our_own
+        is_in_haste = number == signal.SIGINT and bool(self._received or self.signal_number)
+        if is_our_own:
+            self._asked_by = 0
+        else:
+            self._received.add(number)
+        if is_again or is_in_haste:
             os._exit(exit_code_of(number))
         if self.signal_number:
             return
@@ -53,6 +68,7 @@ class StopRequest:
         """Ask the run to stop, from any thread, as a scheduler's warning does."""
         warning = getattr(signal, "SIGUSR1", None)
         if warning and signal.getsignal(warning) == self.receive:
+            self._asked_by = warning
             os.kill(os.getpid(), warning)  # its handler runs in the main thread
         elif not self.signal_number:
             self.signal_number = signal.SIGTERM

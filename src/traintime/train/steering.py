@@ -18,7 +18,7 @@ from traintime.errors import InputError, StorageError
 from traintime.ledger.commands import Command, Commands
 from traintime.ledger.run_folder import RunFolder
 from traintime.recipe.parse import make_recipe
-from traintime.recipe.steering import differences, steered
+from traintime.recipe.steering import Reached, differences, steered
 from traintime.train.records import ROLL_BACK, Change, still_valid
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Steering:
             if command.verb in CHANGING:
                 self._refuse_too_late()
                 self._take_up_all_that_is_due()
-                new = steered(self._loop.recipe, command.verb, command.fields)
+                new = steered(self._loop.recipe, command.verb, command.fields, self._reached())
                 changes = differences(self._loop.recipe, new)
                 self._apply({name: value for name, (_, value) in changes.items()})
                 self._loop.tell_recipe()
@@ -100,6 +100,9 @@ class Steering:
                 "The run is trained to its end, and only its test was left. To train on, start "
                 f"anew with: traintime train '{recipe}' epochs=..."
             )
+
+    def _reached(self) -> Reached:
+        return Reached(self._loop.progress.epoch + 1, self._loop.elapsed_s())
 
     def _note(
         self,
@@ -152,9 +155,9 @@ class Steering:
         loop.tell_recipe()
         self._note(secrets.token_hex(8), ROLL_BACK, "traintime", changes)
 
-    def attempts_here(self) -> int:
-        """Return how often the run came back to the present step since anybody changed it."""
-        step, count = self._loop.progress.step, 0
+    def attempts_at(self, step: int) -> int:
+        """Return how often the run came back to a step since anybody changed it."""
+        count = 0
         for change in reversed(self._changes):
             if change.verb != ROLL_BACK and change.changes:
                 break

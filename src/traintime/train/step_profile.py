@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from traintime.data.resident import Batch, ResidentBatches
+from traintime.data.shuffled import Batch, ShuffledBatches
 from traintime.errors import InputError
 from traintime.hardware.contention import Contention, watch_contention
 from traintime.hardware.execution import Execution
@@ -58,7 +58,7 @@ class ProfiledJob:
     recipe: Recipe
     execution: Execution
     module: nn.Module
-    batches: ResidentBatches
+    batches: ShuffledBatches
     train_samples: int
 
 
@@ -105,7 +105,7 @@ class WatchedSteps:
         self._progress.step, self._progress.largest_norm = 0, 0.0
         self._whole = max(1, job.train_samples // job.recipe.batch_size)
         self._marker: Marker = Stamps(job.execution.device)
-        batches = cast("ResidentBatches", _Announced(job.batches, self._batch))
+        batches = cast("ShuffledBatches", _Announced(job.batches, self._batch))
         self._stepper = Stepper(job.module, batches, job.recipe, job.execution, _unheard)
         _restore(self._stepper, job.module, tensors)
         self._parts, self._done = 1, 0
@@ -244,7 +244,7 @@ def _unheard(_kind: str, _message: str) -> None:
 class _Announced:
     """Batches that are got by another function; all else of them is as it was."""
 
-    def __init__(self, batches: ResidentBatches, batch: Callable[[int], Batch]) -> None:
+    def __init__(self, batches: ShuffledBatches, batch: Callable[[int], Batch]) -> None:
         self._batches, self.batch = batches, batch
 
     def __getattr__(self, name: str) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from traintime.data.resident import ResidentBatches
+from traintime.data.shuffled import ShuffledBatches
 from traintime.hardware.execution import Execution
 from traintime.recipe import Recipe
 from traintime.train.flat import FlatParameters
@@ -67,7 +67,7 @@ class Stepper:
     def __init__(
         self,
         module: nn.Module,
-        batches: ResidentBatches,
+        batches: ShuffledBatches,
         recipe: Recipe,
         execution: Execution,
         tell: Callable[[str, str], None],

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from traintime.data.resident import ResidentBatches
+from traintime.data.shuffled import ShuffledBatches
 from traintime.train.checkpoints import Checkpoint
 from traintime.train.flat import FlatParameters
 from traintime.train.progress import Progress
@@ -30,7 +30,7 @@ class TrainingState:
     """
 
     def __init__(
-        self, module: nn.Module, batches: ResidentBatches, stepper: Stepper, *, keeps_best: bool
+        self, module: nn.Module, batches: ShuffledBatches, stepper: Stepper, *, keeps_best: bool
     ) -> None:
         self.progress = Progress()
         self._module, self._batches, self._stepper = module, batches, stepper

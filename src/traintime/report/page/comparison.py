@@ -154,7 +154,7 @@ def compare(run: RunFiles) -> Comparison | None:
 
 def _rows(run: RunFiles) -> Iterator[Row]:
     forecast, result = run.forecast, run.result
-    cut = "" if run.went_to_plan else "ended early" if run.has_ended else "not finished"
+    cut = _why_unjudged(run)
     if total := interval(forecast.get("total_s")):
         yield Row("Whole run", total, run.elapsed_s, format_duration, cut, is_main=True)
     if to_target := interval(forecast.get("time_to_target_s")):
@@ -167,6 +167,15 @@ def _rows(run: RunFiles) -> Iterator[Row]:
         yield Row("One step", step, measured.median if measured else None, format_duration)
     if memory := interval(forecast.get("peak_memory_bytes")):
         yield Row("Peak memory", memory, result.get("peak_memory_bytes"), format_bytes)
+
+
+def _why_unjudged(run: RunFiles) -> str:
+    """Return why the run's duration says nothing about its forecast; nothing if it does."""
+    if run.went_to_plan:
+        return ""
+    if run.did_all:
+        return "changed on the way"
+    return "ended early" if run.has_ended else "not finished"
 
 
 def _stage_rows(run: RunFiles, cut: str) -> Iterator[Row]:

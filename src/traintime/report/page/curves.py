@@ -53,16 +53,30 @@ def smooth(values: Iterable[float | None], span: float) -> Column:
 
 
 def eta_finding(run: RunFiles) -> str:
-    """Return in a sentence how good the estimates were; empty where there is no truth to tell."""
-    estimates = _estimates(run)
-    if not run.has_ended or not estimates or run.elapsed_s <= 0:
+    """Return in words how good the estimates were; empty where there is no truth to tell.
+
+    Estimates from before a change were of another run, and are not judged.
+    """
+    changed_at_s = run.changed_at_s
+    estimates = [one for one in _estimates(run) if changed_at_s is None or one[0] >= changed_at_s]
+    if not run.has_ended or run.elapsed_s <= 0:
         return ""
-    held = sum(run.elapsed_s in estimate for _, estimate in estimates) / len(estimates)
+    if changed_at_s is None:
+        return _how_good(estimates, run.elapsed_s, "From the start")
+    last = f"The run was changed on the way, the last time after {format_duration(changed_at_s)}."
+    return f"{last} {_how_good(estimates, run.elapsed_s, 'From then on')}".strip()
+
+
+def _how_good(estimates: Sequence[tuple[float, Interval]], truth_s: float, first: str) -> str:
+    """Return in a sentence how good estimates were; `first` says when the first of them was."""
+    if not estimates:
+        return ""
+    held = sum(truth_s in estimate for _, estimate in estimates) / len(estimates)
     band = f"the truth lay inside the band at {format_percent(held, 0)} of the moments"
-    settled = _settled_at(estimates, run.elapsed_s)
+    settled = _settled_at(estimates, truth_s)
     if settled is None:
         return f"At the last moment the estimate was still more than 10 % off; {band}."
-    when = "From the start" if settled == 0 else f"From {format_duration(settled)} on"
+    when = first if settled == estimates[0][0] else f"From {format_duration(settled)} on"
     return f"{when}, the estimate stayed within 10 % of the truth; {band}."
 
 

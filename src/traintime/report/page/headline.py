@@ -98,7 +98,7 @@ def _outcome(run: RunFiles) -> str:
         return f"{reached}; the whole run of {epochs} took {took}"
     if not run.elapsed_s:
         return "Not finished: nothing is recorded yet"
-    if not run.went_to_plan:
+    if not run.did_all:
         verb = "Stopped early" if run.has_ended else "Not finished: the record ends"
         reason = f", as {run.result['reason']}" if run.result.get("reason") else ""
         return f"{verb} after {epochs} and {took}{reason}"
@@ -114,8 +114,9 @@ def _against_forecast(run: RunFiles) -> str:
     expected = interval(run.forecast.get("total_s"))
     if expected is None:
         return ""
-    whole = "" if run.went_to_plan else " for the whole run"
-    return f", where {format_interval(expected)} was forecast{whole}"
+    of = "" if run.did_all else " for the whole run"
+    when = " before it was changed" if run.was_changed else ""
+    return f", where {format_interval(expected)} was forecast{of}{when}"
 
 
 def _test_score(test: Record | None) -> str:

@@ -17,6 +17,7 @@ import yaml
 from traintime.errors import RunFolderError
 from traintime.ledger.record_file import read_records
 from traintime.recipe.recipe import Target, parse_target
+from traintime.recipe.steering import alters_plan
 from traintime.units import Interval
 
 FORMAT = 1
@@ -76,10 +77,25 @@ class RunFiles:
         return bool(self.result)
 
     @property
+    def did_all(self) -> bool:
+        """Whether the run did all it was asked to, in the end."""
+        return self.result.get("status") in ("target reached", "finished")
+
+    @property
+    def changed_at_s(self) -> float | None:
+        """When it was last made another run than was forecast, in seconds since it began."""
+        at = [float(c.get("elapsed_s") or 0.0) for c in self.changes if alters_plan(c)]
+        return at[-1] if at else None
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether it was made another run than was forecast, on its way."""
+        return self.changed_at_s is not None
+
+    @property
     def went_to_plan(self) -> bool:
-        """Whether the run did all it was asked to, so that its duration can be judged."""
-        was_as_asked = not {"epochs", "target", "budget", "patience"} & set(self.last_values)
-        return was_as_asked and self.result.get("status") in ("target reached", "finished")
+        """Whether the run did what was forecast, so that its duration can be judged."""
+        return self.did_all and not self.was_changed
 
     @property
     def expected_stages(self) -> dict[str, Interval]:
