@@ -46,8 +46,8 @@ class UnknownNameError(InputError):
         names = sorted(known)
         near = nearest(given, names)
         hint = f"Did you mean '{near}'? " if near else ""
-        listed = ", ".join(names) if len(names) <= 12 else f"{len(names)} are known"
-        super().__init__(f"No {what} named '{given}'. {hint}Known: {listed}. {next_step}")
+        listed = f"Known: {', '.join(names)}" if len(names) <= 12 else f"{len(names)} are known"
+        super().__init__(f"No {what} named '{given}'. {hint}{listed}. {next_step}")
         self.given = given
         self.nearest = near
 
@@ -114,8 +114,12 @@ def exit_code_of(signal_number: int) -> int:
     return 130 if signal_number == signal.SIGINT else 143
 
 
+LIKENESS = 0.6
+"""Of a name to one that was typed, from which it may have been meant; `difflib`'s own default."""
+
+
 def nearest(given: str, known: Iterable[str]) -> str | None:
     """Return the known name that looks most like `given`, or None if none is close."""
     by_folded = {name.casefold(): name for name in known}
-    match = difflib.get_close_matches(given.casefold(), by_folded, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(given.casefold(), by_folded, n=1, cutoff=LIKENESS)
     return by_folded[match[0]] if match else None

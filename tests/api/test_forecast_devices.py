@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -248,14 +249,61 @@ def test_what_is_no_module_with_a_batch_is_refused(given: tuple[Any, ...], says:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({}, "type for example data=imagenet, or samples=50000"),
+        ({"device": "t5"}, "No device named 't5'"),
+        ({"data": "nosuch"}, "No data set named 'nosuch'"),
+        ({"precision": "int8"}, "precision=int8 does not work"),
         ({"samples": 10, "input": "2"}, "leave input= out"),
         ({"samples": 10, "optimizer": torch.optim.LBFGS}, "optimizer=lbfgs does not work"),
     ],
 )
 def test_a_module_is_asked_about_in_full(fields: dict[str, Any], says: str):
     with pytest.raises(InputError, match=says):
-        traintime.forecast(nn.Linear(2, 2), torch.zeros(4, 2), device="t4", **fields)
+        traintime.forecast(nn.Linear(2, 2), torch.zeros(4, 2), **{"device": "t4", **fields})
+
+
+def test_a_module_in_16_bits_is_forecast_in_half():
+    batch = torch.zeros(8, 512)
+    module = nn.Sequential(*(nn.Linear(512, 512) for _ in range(8)))
+    full = traintime.forecast(module, batch, device="a100")
+    for kind in (torch.float16, torch.bfloat16):
+        half = traintime.forecast(module.to(kind), batch.to(kind), device="a100")
+        assert half.precision == "half"
+        assert half.memory_by_part["weights"] == full.memory_by_part["weights"] / 2
+        assert any("Its weights are in 16 bits" in line for line in half.assumptions)
+    with pytest.raises(InputError, match=r"Type precision=half, or give module.float\(\)"):
+        traintime.forecast(module, batch, device="a100", precision="amp")
+
+
+def test_the_shape_of_the_data_is_that_of_a_module_that_says_none(tmp_path: Path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    answer = traintime.forecast(model=f"{tmp_path}/net.py:build", data="cifar10", device="t4")
+    assert answer.input_shape == (3, 32, 32)
+
+
+# A step alone
+
+
+def test_a_step_is_forecast_where_nobody_says_how_many_samples_there_are():
+    alone = traintime.forecast(model="resnet50", batch_size=256, device="t4x2")
+    whole = traintime.forecast(**RESNET, device="t4x2")
+    assert alone.step_time_s == whole.step_time_s
+    assert alone.peak_memory_bytes == whole.peak_memory_bytes
+    assert (alone.epoch_time_s, alone.total_s, alone.stages_s) == (None, None, {})
+    assert alone.steps_per_epoch == 0
+    assert json.loads(json.dumps(alone.to_json()))["total_s"] is None
+
+
+def test_real_steps_of_a_step_alone_are_of_a_step_alone():
+    answer = traintime.forecast(Small(), torch.zeros(8, 32), pilot=6, device="cpu")
+    assert (answer.evidence, answer.total_s) == ("run on this machine", None)
+
+
+def test_devices_are_sorted_by_a_step_where_no_more_is_known():
+    answers = traintime.forecast_devices(model="resnet50", devices="t4,h200,rtx-3090")
+    assert [answer.device for answer in answers] == ["h200", "rtx-3090", "t4"]
 
 
 # Several devices
@@ -372,6 +420,15 @@ def test_a_device_of_ones_own_is_forecast():
         ({"samples": 2_000_000}, "2,000,000 training samples were asked for, and ImageNet-1k has"),
         ({"input": "1x28x28"}, "input=1x28x28 does not fit resnet50"),
         ({"input": "big"}, "input='big' is no shape"),
+        ({"input": "3x224"}, "images of 3 channels and any sides"),
+        ({"model": "vgg16", "input": "8"}, "no images of 3x8x8.*Type input=3x32x32 or larger"),
+        ({"model": "alexnet", "input": "3x80x31"}, "Type input=3x80x63 or larger"),
+        (
+            {"model": "bert-base", "data": None, "input": "513"},
+            "at most 512 tokens and not 513.*Type input='512 tokens'",
+        ),
+        ({"model": "nosuch", "data": None, "device": "foo"}, "`traintime models` lists them"),
+        ({"batch_size": 10**9}, "is more than the 1,281,167.*Type batch_size=1024"),
         ({"device": "rtx-309O"}, "No device named 'rtx-309O'"),
         ({"device": "t4x0"}, "whole number of devices"),
         ({"device": "t4x1000"}, "cannot be split over 1,000 devices"),

@@ -3,7 +3,10 @@ import sys
 import pytest
 
 import traintime
-from traintime.api.machine import save_machine
+from traintime.api import measuring
+from traintime.api.hardware import hardware_remove
+from traintime.api.listener import Listener
+from traintime.api.machine import machine, save_machine
 from traintime.api.measuring import measure_apart
 from traintime.errors import InputError
 from traintime.hardware.devices import find_device
@@ -24,6 +27,43 @@ def test_a_saved_processor_is_a_device_of_forecasts():
 def test_a_name_that_no_device_can_have_is_refused():
     with pytest.raises(InputError, match="cannot be saved"):
         save_machine("My Desk!", measure=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("rtx-3090", "'rtx-3090' means GeForce RTX 3090 of the catalogue.*my-rtx-3090"),
+        ("3090", "of the catalogue, which it would hide"),
+        ("x8", "reads as a number of devices"),
+        ("desk-x2", "reads as a number of devices.*my-machine"),
+        ("4xdesk", "reads as a number of devices"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(name, says):
+    with pytest.raises(InputError, match=says):
+        save_machine(name, measure=False)
+
+
+def test_a_saved_device_can_be_forgotten():
+    save_machine("my-desk", measure=False)
+    hardware_remove("my-desk")
+    with pytest.raises(InputError, match="No device named 'my-desk'"):
+        find_device("my-desk")
+    with pytest.raises(InputError, match=r"No saved device named 'rtx-3090'.*machine --save NAME"):
+        hardware_remove("rtx-3090")
+
+
+def test_a_measurement_that_cannot_be_kept_is_used_and_said(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    profile = machine("cpu", measure=False)
+    monkeypatch.setenv("TRAINTIME_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setattr(measuring, "measure_apart", lambda *_: profile)
+    told: list[str] = []
+    listener = Listener()
+    listener.say = told.append
+    assert machine("cpu", measure=True, listener=listener).rates == profile.rates
+    assert "could not be kept" in told[0]
+    assert "export TRAINTIME_HOME=" in told[0]
 
 
 def test_a_device_that_torch_cannot_use_says_what_torch_said():

@@ -27,6 +27,9 @@ ROWS = [
     ("resnext50_32x4d", "v100", "half", "contiguous", "gradients"),
     ("resnext50_32x4d", "rtx-3090", "amp", "channels_last", "train"),
     ("mobilenet_v2", "a100-sxm4-40gb", "tf32", "channels_last", "train"),
+    ("resnet50", "rtx-3090", "tf32", "contiguous", "train"),
+    ("densenet121", "rtx-3090", "amp", "channels_last", "train"),
+    ("lstm-lm", "rtx-3090", "amp", "", "train"),
     ("bert-base", "t4", "fp32", "", "forward"),
     ("vgg16", "mi210", "fp32", "contiguous", "gradients"),
 ]

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -211,3 +215,74 @@ def test_help_explains_every_field_and_option() -> None:
             assert (field.description or "").split()[0] in text
         for shown in ("--explain", "--plot [FILE.html]", "--sort", "--json", "device=all"):
             assert shown in text
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("data", ["", "data: mnist"])
+@pytest.mark.parametrize("model", ["{a: 1}", "[1, 2]"])
+def test_a_file_that_names_no_model_is_refused(model: str, data: str, working_folder: Path) -> None:
+    (working_folder / "job.yaml").write_text(f"model: {model}\n{data}\n")
+    result = type_in("job.yaml")
+    assert result.exit_code == 2
+    assert "does not work: input should be a valid string" in result.stderr
+
+
+def test_an_interrupt_speaks_of_no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forecast_api, "forecast", interrupt)
+    result = type_in(*ONE)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "Stopped before it had an answer" in result.stderr
+    assert "runs" not in result.stderr
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_page_that_cannot_be_written_says_where_it_can(working_folder: Path) -> None:
+    (working_folder / "file").touch()
+    result = type_in(*ONE, "--plot", "file/page.html")
+    assert result.exit_code == 1
+    assert "GeForce RTX 3090" in result.stdout
+    assert "could not be written to 'file/page.html' (" in result.stderr
+    assert "--plot forecast.html" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that Linux has")
+@pytest.mark.parametrize("option", ["--json", "--explain"])
+def test_an_answer_that_could_not_be_written_is_no_success(option: str) -> None:
+    words = ["forecast", "model=resnet50", "device=t4", option]
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "traintime", *words]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert "The answer could not be written (No space left on device)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+LOOP = """
+from torch import nn
+class Net(nn.Linear):
+    def forward(self, x):
+        while True: x = super().forward(x)
+def build():
+    print("built", flush=True)
+    return Net(4, 4)
+"""
+
+
+def test_an_interrupt_ends_a_forward_that_does_not(working_folder: Path) -> None:
+    (working_folder / "net.py").write_text(LOOP)
+    words = ["forecast", "model=net.py:build", "input=4", "device=t4"]
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys; sys.argv[1:] = {words}\nfrom traintime.cli.main import main; main()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "built" in process.stderr.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, "Stopped" in said) == (130, True)

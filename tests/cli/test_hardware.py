@@ -37,6 +37,12 @@ def test_saved_devices_come_first() -> None:
     assert type_in("list").stdout.splitlines()[1].startswith("my-card ")
 
 
+def test_a_saved_device_is_removed_by_its_name() -> None:
+    save_device(DeviceSpec("mine", "Mine", "gpu"))
+    assert json.loads(type_in("remove", "mine", "--json").stdout) == {"removed": "mine"}
+    assert "mine" not in type_in("list").stdout.split()
+
+
 def test_show_takes_a_drivers_name() -> None:
     text = type_in("show", "NVIDIA GeForce RTX 3090").stdout
     assert "rtx-3090 · GeForce RTX 3090" in text

@@ -344,7 +344,7 @@ def test_help_names_every_verb() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "forecast", "demo", "machine", "runs"]
+    ["train", "forecast", "demo", "machine", "models", "data", "runs"]
     + [f"runs {verb}" for verb in ("list", "show", "resume", "delete", "compare")],
 )
 def test_each_verb_explains_itself(verb: str) -> None:

@@ -92,6 +92,10 @@ def test_what_is_not_given_is_left_to_model_and_device():
         ("compile=maybe", "compile=maybe does not work"),
         ("model=7", "model=7 does not work: input should be a valid string"),
         ("model=", "model=none does not work: input should be a valid string"),
+        ("model=[1, 2]", "model=1,2 does not work: input should be a valid string"),
+        ("model=hf:", "model=hf: does not work: a name is expected"),
+        ("model=timm:", "try model=resnet50, model=timm:NAME or hf:NAME"),
+        ("device=", "device=none does not work: a name is expected; try device=rtx-3090"),
     ],
 )
 def test_a_bad_value_is_shown_with_what_is_expected(word: str, says: str):
@@ -108,6 +112,17 @@ def test_a_batch_has_at_least_its_micro_batches(accumulate: int):
     assert "try accumulate=8" in message
 
 
+def test_a_step_alone_may_be_asked_about():
+    for words in (["model=resnet50"], ["model=resnet50", "data=none"]):
+        question = read_question(words)
+        assert (question.data, question.samples) == (None, None)
+
+
+def test_a_table_where_a_name_is_due_is_a_question_that_is_refused():
+    assert is_question({"model": {"a": 1}, "data": "mnist"}, ("lenet",), ("mnist",))
+    assert "model={'a': 1} does not work" in message_of(model={"a": 1}, data="mnist")
+
+
 def test_an_empty_model_is_refused():
     assert "a name is expected; try model=resnet50" in message_of(*RESNET, model=" ")
 
@@ -122,8 +137,8 @@ def test_all_bad_fields_are_told_at_once():
     ("words", "says"),
     [
         (("data=imagenet",), "names no model; type for example model=resnet50"),
-        (("model=resnet50",), "type for example data=imagenet, or samples=50000"),
-        (("model=resnet50", "data=none"), "type for example data=imagenet, or samples=50000"),
+        (("model=resnet50", "batch_size=0"), "batch_size=0 does not work"),
+        ((*RESNET, "nosuch=1"), "no field 'nosuch'. `traintime forecast --help`"),
         ((*RESNET, "batchsize=1"), "no field 'batchsize'. Did you mean 'batch_size'?"),
         ((*RESNET, "devise=t4"), "no field 'devise'. Did you mean 'device'?"),
         ((*RESNET, "qqq=1"), "no field 'qqq'. `traintime forecast --help`"),

@@ -111,3 +111,13 @@ def test_an_unknown_efficiency_is_left_out():
 
 def test_names_are_shown_as_they_are_written():
     assert "[bold]Mine on [red]" in shown(device_forecast(model="[bold]Mine", device_name="[red]"))
+
+
+def test_a_step_alone_is_shown_first_and_once():
+    text = shown(device_forecast(epoch_time_s=None, total_s=None, stages_s={}, steps_per_epoch=0))
+    lines = text.splitlines()
+    assert lines[1].endswith(", a step alone")
+    assert lines[3].startswith("A step ")
+    assert "For epochs and the end, type data=imagenet, or samples=50000" in lines[4]
+    assert lines[5].startswith("speed ")
+    assert "an epoch" not in text

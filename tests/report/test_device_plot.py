@@ -149,3 +149,11 @@ def test_the_memory_bar_grows_beyond_what_there_is() -> None:
     own = device_forecast(capacity_bytes=None, chance_it_fits=None, largest_batch_size=None)
     assert memory_filling(own).capacity is None
     assert "end of the memory" not in render_device_plot([own])
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_step_alone_is_drawn_as_one(number: int):
+    alone = device_forecast(epoch_time_s=None, total_s=None, stages_s={}, steps_per_epoch=0)
+    text = text_of(render_device_plot([alone] * number))
+    assert "To the end" not in text
+    assert ("A step" if number == 1 else "Time of a step") in text

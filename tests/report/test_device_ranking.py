@@ -6,6 +6,7 @@ from rich.console import Console
 from tests.report.synthetic_device_forecast import device_forecast, on, several
 from traintime.hardware.devices import devices
 from traintime.report.device_ranking import WITH_EVIDENCE, device_forecast_table
+from traintime.report.device_words import TIERS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -79,3 +80,16 @@ def test_what_is_not_known_is_a_dash_and_what_is_new_is_said_as_it_is():
 
 def test_the_legend_says_how_to_see_one_device_whole():
     assert "All of one: device=h100-sxm5-80gbx8 --explain" in shown(several(), 100)
+
+
+def test_one_word_for_two_kinds_of_evidence_is_explained_once():
+    given = [device_forecast(evidence=each) for each in TIERS if TIERS[each] == "specs"]
+    assert len(given) == 2
+    assert "From: specs = specs only.\n" in shown(given, 100)
+
+
+def test_a_step_alone_says_how_to_have_the_end():
+    alone = device_forecast(epoch_time_s=None, total_s=None, stages_s={}, steps_per_epoch=0)
+    text = shown([alone, alone], 100)
+    assert "a step alone" in text
+    assert "For epochs and the end, type data=imagenet, or samples=50000." in text

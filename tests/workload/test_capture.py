@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from traintime.errors import InputError
 from traintime.workload.capture import Subject, capture, graph_of, three_sizes
-from traintime.workload.captured_step import NeedsValuesError, capture_step, default_loss
+from traintime.workload.captured_step import capture_step, default_loss
 from traintime.workload.kernels import Amount, KernelGraph
+from traintime.workload.refusals import NeedsValuesError
 from traintime.workload.step_blocks import trace_at
 
 
@@ -178,6 +179,34 @@ def test_three_sizes_say_what_a_fourth_takes_of_a_transformer():
     fourth = capture(subject(network, inputs, 160, "tokens"))
     assert graph.flops(24, 160 / 64) == pytest.approx(fourth.flops(24), rel=1e-9)
     assert moved(graph, 24, 160 / 64) == pytest.approx(moved(fourth, 24), rel=1e-9)
+
+
+class Counted(nn.Module):
+    """A few words scored: weights fill the memory of short texts, activations that of long ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.scores = nn.Embedding(2_000, 32), nn.Linear(32, 2_000)
+
+    def forward(self, ids):
+        return self.scores(self.words(ids))
+
+
+@pytest.mark.parametrize("numerics", ["fp32", "amp"])
+def test_memory_of_text_eight_times_as_long_is_as_captured_there(numerics):
+    def inputs(batch: int, size: int):
+        return (torch.zeros(batch, size, dtype=torch.long),), {}
+
+    graph = capture(subject(Counted(), inputs, 8, "tokens"), numerics, (2, 4, 8))
+    longer = capture(subject(Counted(), inputs, 64, "tokens"), numerics)
+    for batch in (8, 64):
+        assert graph.peak_bytes.at(batch, 8.0) == pytest.approx(
+            longer.peak_bytes.at(batch), rel=0.01
+        )
+        assert graph.kept_bytes.at(batch, 8.0) == pytest.approx(
+            longer.kept_bytes.at(batch), rel=0.01
+        )
+    assert graph.kept_bytes.per_sample[2] == graph.peak_bytes.per_sample[2] == 0
 
 
 def moved(graph: KernelGraph, batch: float, size: float = 1.0) -> float:

@@ -15,6 +15,15 @@ def test_storages_count_in_blocks_of_512_while_something_refers_to_them():
     assert (memory.live, memory.peak) == (0, 4096)
 
 
+def test_the_most_since_the_last_time_is_told_once():
+    memory = LiveBytes()
+    kept, gone = torch.zeros(100), torch.zeros(200)
+    memory.see((kept, gone))
+    del gone
+    assert (memory.most_data_since(), memory.most_data_since()) == (400 + 800, 400)
+    assert (memory.data, memory.live) == (400, 512)
+
+
 def test_what_was_there_before_does_not_count():
     memory, weight = LiveBytes(), torch.zeros(1000)
     memory.ignore([weight])

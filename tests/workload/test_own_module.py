@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from traintime.errors import InputError
-from traintime.workload import own_module
+from traintime.workload import captured_step, own_module, time_limit
 from traintime.workload.capture import graph_of
 from traintime.workload.own_module import from_module, own_subject
 from traintime.workload.sample import Sample
@@ -183,6 +183,98 @@ def test_an_input_that_a_layer_refuses_names_the_layer(write):
         graph_of(subject)
 
 
+LOOPS = """
+import time
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self): super().__init__(); self.layer = nn.Linear(784, 784)
+class Looks(Net):
+    def forward(self, x):
+        while True: x = self.layer(x.flatten(1))
+class Counts(Net):
+    def forward(self, x):
+        while True: pass
+class Waits(Net):
+    def forward(self, x): time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["Looks", "Counts", "Waits"])
+def test_a_forward_without_an_end_is_stopped(write, monkeypatch, name):
+    monkeypatch.setattr(captured_step, "STEP_LIMIT_S", 0.1)
+    monkeypatch.setattr(time_limit, "BETWEEN_STOPS_S", 0.05)
+    subject = own_subject(f"{write(LOOPS)}:{name}", GREY)
+    with pytest.raises(InputError, match=r"did not end in its .*longer than 0\.1 s.*Look there"):
+        graph_of(subject)
+
+
+def test_a_syntax_error_is_placed_in_the_users_file(write):
+    message = refused(f"{write('import torch' + chr(10) + 'def build(:')}:build")
+    assert "(mine.py, line 2): SyntaxError" in message
+
+
+def test_the_datas_shape_is_taken_where_there_is_no_other(write):
+    name = write(MLP)
+    assert own_subject(f"{name}:build", None, GREY).input_shape == (1, 28, 28)
+    assert own_subject(f"{name}:build", Sample((784,)), GREY).input_shape == (784,)
+    name = write(EXAMPLE, "other.py")
+    assert own_subject(f"{name}:build", None, GREY).input_shape == (4,)
+
+
+def test_a_large_input_takes_no_memory(write):
+    huge = Sample((3, 100_000, 100_000))  # 120 GB as zeros
+    text = "from torch import nn\ndef build(): return nn.Conv2d(3, 1, 3, stride=1000)"
+    assert graph_of(own_subject(f"{write(text)}:build", huge)).flops(1) > 0
+
+
+def test_what_needs_values_is_computed_with_zeros_of_the_typed_shape(write):
+    text = """
+from torch import nn
+class Net(nn.Linear):
+    def forward(self, x): return super().forward(x) if float(x.sum()) == 0 else x
+def build(): return Net(4, 2)
+"""
+    assert "computed" in graph_of(own_subject(f"{write(text)}:build", Sample((4,)))).source
+
+
+# Kinds of weights
+
+
+def test_weights_in_16_bits_are_captured_as_fp32_and_said_to_be_half():
+    for kind in (torch.float16, torch.bfloat16):
+        module = nn.Linear(4, 2).to(kind)
+        subject = from_module(module, torch.zeros(3, 4, dtype=kind))
+        assert subject.half
+        graph = graph_of(subject)
+        assert not any(kernel.half for kernel in graph.kernels)
+        assert module.weight.dtype == kind
+    assert not from_module(nn.Linear(4, 2), torch.zeros(3, 4)).half
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (nn.Linear(4, 2).double(), "weights in float64.*Give module.float"),
+        (nn.Linear(4, 2, dtype=torch.complex64), "weights in complex64"),
+        (nn.Sequential(nn.Linear(4, 4).half(), nn.Linear(4, 2)), "weights in float16 and float32"),
+        (nn.LazyLinear(2), "lazy layers.*Call it once"),
+    ],
+)
+def test_weights_whose_times_are_not_known_are_refused(module, said):
+    with pytest.raises(InputError, match=said):
+        from_module(module, torch.zeros(3, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_scripted_module_is_refused():
+    with pytest.raises(InputError, match=r"TorchScript module.*Give the nn\.Module"):
+        from_module(torch.jit.script(nn.Linear(4, 2)), torch.zeros(3, 4))
+
+
+# What stopped a step
+
+
 class Pair(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -190,6 +282,35 @@ class Pair(nn.Module):
 
     def forward(self, a, b):
         return self.linear(a + b)
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.out = nn.EmbeddingBag(10, 4, sparse=True), nn.Linear(4, 2)
+
+    def forward(self, ids):
+        return self.out(self.words(ids))
+
+
+class Four(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.view(4, 8))
+
+
+@pytest.mark.parametrize(
+    ("module", "batch", "loss", "said"),
+    [
+        (nn.Linear(4, 2), torch.zeros(3, 4), nn.CrossEntropyLoss(), "loss=lambda output:"),
+        (Bag(), torch.zeros(3, 5, dtype=torch.long), None, "sparse=False"),
+        (Four(8, 2), torch.zeros(4, 2, 4), None, r"a batch of 16x2x4.*write x\.shape\[0\]"),
+        (Pair(), torch.zeros(3, 4), None, "a batch of 16x4.*a tuple of all arguments"),
+    ],
+)
+def test_what_stopped_a_step_is_said_with_what_to_change(module, batch, loss, said):
+    with pytest.raises(InputError, match=said) as caught:
+        graph_of(from_module(module, batch, loss))
+    assert "another shape" not in str(caught.value) or isinstance(module, Four)
 
 
 @pytest.mark.parametrize(

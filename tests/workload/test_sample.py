@@ -26,6 +26,12 @@ def test_what_is_no_shape_is_refused_with_an_example(text):
         read_sample(text)
 
 
+@pytest.mark.parametrize("text", ["99999999999999999999", "3x9999999x9999999", "1" * 5000])
+def test_what_no_sample_holds_is_refused(text):
+    with pytest.raises(InputError, match=r"more than any sample holds. Type for example input=3x"):
+        read_sample(text)
+
+
 def test_a_shape_is_said_as_it_is_typed():
     assert str(Sample((3, 32, 64))) == "3x32x64"
     assert str(Sample((512,), tokens=True)) == "512 tokens"
@@ -46,10 +52,15 @@ def test_text_counts_by_its_length():
 @pytest.mark.parametrize(
     ("fields", "sample", "held"),
     [
-        ({}, Sample((1, 8, 8)), "3x8x8 of other sides too"),
-        ({}, Sample((64,)), "3x8x8 of other sides too"),
+        ({}, Sample((1, 8, 8)), "images of 3 channels and any sides, such as 3x8x8"),
+        ({}, Sample((64,)), "images of 3 channels and any sides, such as 3x8x8"),
+        ({}, Sample((3, 64)), "images of 3 channels and any sides, such as 3x8x8"),
         ({"size_unit": None}, Sample((3, 16, 16)), "3x8x8 alone"),
-        ({"input_shape": (512,), "size_unit": "tokens"}, Sample((3, 8, 8)), "512 tokens"),
+        (
+            {"input_shape": (512,), "size_unit": "tokens"},
+            Sample((3, 8, 8)),
+            "text of any length, such as 512 tokens",
+        ),
     ],
 )
 def test_a_sample_that_a_graph_does_not_hold_for_is_refused(fields, sample, held):

@@ -1,12 +1,28 @@
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.workload.test_kernels import graph, kernel
+from traintime.errors import InputError
+from traintime.workload.capture import graph_of
 from traintime.workload.kernels import KernelGraph
-from traintime.workload.shipped import ALIASES, FOLDER, SUFFIX, pack, shipped_graph, shipped_names
+from traintime.workload.own_module import from_module
+from traintime.workload.sample import Sample
+from traintime.workload.shipped import (
+    ALIASES,
+    FOLDER,
+    SUFFIX,
+    check_shipped_sample,
+    families,
+    pack,
+    shipped_graph,
+    shipped_names,
+)
 
 
 def shipped(name: str, numerics="fp32") -> KernelGraph:
@@ -50,6 +66,36 @@ def test_a_shipped_graph_is_whole(name):
     # copies of the weights come on top, so only with many samples does it keep less
     assert amp.kept_bytes.at(512) < fp32.kept_bytes.at(512)
     assert pack(graphs) == (FOLDER / f"{name}{SUFFIX}").read_bytes()
+
+
+def test_every_model_has_its_kin():
+    listed = [name for kin in families().values() for name in kin]
+    assert sorted(listed) == sorted(shipped_names())
+
+
+# Sides below which torch raises, and tables of positions as published.
+LIMITS = {
+    "vgg16": ((3, 31, 64), (3, 32, 64)),
+    "alexnet": ((3, 62, 63), (3, 63, 63)),
+    "vit_base_patch16_224": ((3, 15, 16), (3, 16, 16)),
+    "bert-base": ((513,), (512,)),
+    "gpt2": ((1025,), (1024,)),
+    "roberta-base": ((513,), (512,)),
+    "opt-1.3b": ((2049,), (2048,)),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_sample_that_the_model_itself_refuses_is_refused(name):
+    refused, taken = (Sample(shape, tokens=len(shape) == 1) for shape in LIMITS[name])
+    check_shipped_sample(shipped(name), taken)
+    with pytest.raises(InputError, match=f"Type input='?{taken}"):
+        check_shipped_sample(shipped(name), refused)
+
+
+def test_models_without_an_end_take_any_length():
+    for name in ("t5-small", "llama-2-7b", "lstm-lm"):
+        check_shipped_sample(shipped(name), Sample((100_000,), tokens=True))
 
 
 # Multiply-adds of one forward and parameters: of torchvision's models as its 0.28.0 states them in
@@ -125,3 +171,22 @@ def test_packing_gives_the_same_bytes_each_time():
 
 def test_all_of_them_are_small():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 3e6
+
+
+def test_the_recurrent_networks_memory_holds_for_texts_thirty_times_as_long():
+    path = Path(__file__).parents[2] / "scripts/small_networks.py"
+    spec = importlib.util.spec_from_file_location("small_networks", path)
+    assert spec
+    assert spec.loader
+    networks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(networks)
+    module = networks.LstmLanguageModel()
+    captured = graph_of(from_module(module, torch.zeros(1, 1024, dtype=torch.long)))
+    of, size = shipped("lstm-lm"), 1024 / 35
+    for batch in (8, 64):
+        assert of.peak_bytes.at(batch, size) == pytest.approx(
+            captured.peak_bytes.at(batch), rel=1e-3
+        )
+        assert of.kept_bytes.at(batch, size) == pytest.approx(
+            captured.kept_bytes.at(batch), rel=1e-3
+        )

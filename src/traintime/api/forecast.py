@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from traintime.api.input_plan import with_input
 from traintime.api.job import RecipeLike, forecast_known_job, profile_for, read_job
 from traintime.api.listener import Listener
 from traintime.api.pilot import after_pilot, check_pilot
@@ -91,7 +92,8 @@ def forecast(
     if asked is None:
         assert not isinstance(recipe, Question)
         job = read_job(recipe, fields)  # pyright: ignore[reportArgumentType]
-        return forecast_known_job(job, profile_for(job, listener))
+        profile = profile_for(job, listener)
+        return forecast_known_job(with_input(job, profile.device), profile)
     check_pilot(asked)
     devices = find_devices(asked.device, listener)
     if len(devices) != 1:
@@ -226,7 +228,7 @@ def _forecast_each(
 
 
 def _by_time(forecast: DeviceForecast) -> tuple[float, ...]:
-    return (forecast.total_s.median,)
+    return (forecast.longest_s.median,)
 
 
 def _by_memory(forecast: DeviceForecast) -> tuple[float, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from traintime.errors import UnknownNameError
-from traintime.hardware.devices import KINDS, DeviceSpec, devices, find_device
+from traintime.hardware.devices import KINDS, DeviceSpec, devices, find_device, remove_device
 
 
 def hardware_list(kind: str | None = None) -> tuple[DeviceSpec, ...]:
@@ -34,3 +36,16 @@ def hardware_show(name: str) -> DeviceSpec:
         InputError: A saved device cannot be read.
     """
     return find_device(name)
+
+
+def hardware_remove(name: str) -> Path:
+    """Forget a device that `traintime machine --save` kept; return the file that it was in.
+
+    Args:
+        name: As it was saved.
+
+    Raises:
+        UnknownNameError: None was saved under that name.
+        StorageError: The disk refused.
+    """
+    return remove_device(name)

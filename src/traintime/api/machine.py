@@ -9,15 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 
 from traintime.api.listener import Listener
-from traintime.errors import InputError, MissingExtraError
+from traintime.errors import InputError, MissingExtraError, StorageError
 from traintime.forecast.own_cpu import spec_of_profile
-from traintime.hardware.devices import DeviceSpec, save_device
+from traintime.hardware.devices import DeviceSpec, check_new_key, save_device
 from traintime.hardware.disk import reading_speed
 from traintime.hardware.machine import Machine, choose_device, detect_machine
 from traintime.hardware.profile import HardwareProfile, load_profile, save_profile
-from traintime.ledger.paths import cache_folder
+from traintime.ledger.paths import HOME_VARIABLE, cache_folder
 
 
 def machine(
@@ -49,7 +50,14 @@ def machine(
     if measure is False or not has_torch:
         return _guess(found, chosen)
     profile = _measure(found, chosen, listener)
-    save_profile(profile, path)
+    try:
+        save_profile(profile, path)
+    except StorageError as error:
+        why = getattr(error.__cause__, "strerror", None) or error
+        listener.say(
+            f"The measurement could not be kept in '{path.parent}' ({why}), so it is made again "
+            f"each time. To keep it, type: export {HOME_VARIABLE}=/a/folder/to/write/to"
+        )
     return profile
 
 
@@ -69,8 +77,9 @@ def save_machine(
         listener: Told what is being measured.
 
     Raises:
-        InputError: The name cannot be a device's, or a GPU was asked for.
+        InputError: The name cannot be a device's or is another's, or a GPU was asked for.
     """
+    check_new_key(name)
     profile = machine("cpu" if device == "auto" else device, measure=measure, listener=listener)
     if profile.device != "cpu":
         raise InputError(
@@ -134,11 +143,19 @@ def _guess(found: Machine, device: str) -> HardwareProfile:
     return HardwareProfile.from_json(json.loads(text)).scaled_to(found)
 
 
+def _reading_speed() -> float:
+    """Return that of the disk of the cache; of the one for temporary files if it takes none."""
+    try:
+        return reading_speed(cache_folder())
+    except StorageError:
+        return reading_speed(Path(gettempdir()))
+
+
 def _measure(found: Machine, device: str, listener: Listener) -> HardwareProfile:
     from traintime.api.measuring import measure_apart
 
     listener.on_measuring("importing torch", 0.0)
-    speed = reading_speed(cache_folder())
+    speed = _reading_speed()
     profile = measure_apart(device, speed, listener.on_measuring)
     listener.on_measuring("done", 1.0)
     return dataclasses.replace(profile, machine=found)

@@ -39,9 +39,11 @@ def is_own_network(fields: Mapping[str, Any]) -> bool:
     With an input of its own it is the shipped one, if there is one of that name.
     """
     model = fields.get("model")
-    if model not in NETWORKS or str(fields.get("data")) not in OwnDataSets():
+    if not isinstance(model, str) or model not in NETWORKS:
         return False
-    return fields.get("input") is None or shipped_graph(str(model), "fp32") is None
+    if str(fields.get("data")) not in OwnDataSets():
+        return False
+    return fields.get("input") is None or shipped_graph(model, "fp32") is None
 
 
 def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:

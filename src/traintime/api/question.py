@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,7 @@ from traintime.recipe.question import Question, is_question, is_this_machine, ma
 from traintime.workload.find_model import HOW_TO_NAME, find_graph, find_subject, from_module
 from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample, read_sample
-from traintime.workload.shipped import ALIASES, shipped_graph, shipped_names
+from traintime.workload.shipped import ALIASES, check_shipped_sample, shipped_graph, shipped_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,15 +72,20 @@ def look_up(fields: Mapping[str, Any]) -> Asked:
         return Asked(*look_up_own(fields))
     question = make_question(fields)
     _check_model(question.model)
+    _check_data_and_devices(question)
     text = _input_as_typed(question)
     if shipped_graph(question.model, "fp32"):
-        return _asked(
+        asked = _asked(
             question,
             cache(
                 lambda numerics, target: find_graph(question.model, numerics, text, target=target)
             ),
         )
-    return _asked_of(question, cache(lambda: find_subject(question.model, text)))
+        check_shipped_sample(asked.graphs("fp32", "cuda"), asked.job.sample)
+        return asked
+    of_data = find_size(question.data).shape if question.data else None
+    otherwise = Sample(of_data) if of_data else None
+    return _asked_of(question, cache(lambda: find_subject(question.model, text, otherwise)))
 
 
 def look_up_module(
@@ -104,7 +109,9 @@ def look_up_module(
     if "optimizer" in given:
         given["optimizer"] = _optimizer_name(given["optimizer"])
 
-    return _asked_of(make_question(given), lambda: subject)
+    question = make_question(given)
+    _check_data_and_devices(question)
+    return _asked_of(question, lambda: subject)
 
 
 def find_devices(text: str, listener: Listener) -> tuple[DeviceCount, ...]:
@@ -130,6 +137,16 @@ def _device_here(text: str, listener: Listener) -> DeviceCount:
     return DeviceCount(find_device(here.gpus[int(chosen.partition(":")[2])].name))
 
 
+def _check_data_and_devices(question: Question) -> None:
+    """Refuse names that nobody knows, before anything is captured."""
+    if question.data:
+        find_size(question.data)
+    named = filter(None, map(str.strip, question.device.split(",")))
+    others = ",".join(part for part in named if not is_this_machine(part))
+    if others:
+        parse_devices(others)
+
+
 def _check_model(model: str) -> None:
     """Refuse a name that nobody knows, with the nearest of shipped models and of our networks."""
     if ":" in model or model.endswith(".py") or shipped_graph(model, "fp32"):
@@ -153,15 +170,23 @@ def _input_as_typed(question: Question) -> str:
 
 def _asked_of(question: Question, subject: Callable[[], Subject]) -> Asked:
     """Return what a question about a model needs that is built here, once."""
+    found = subject()  # says what is missing, if torch is
+    from traintime.workload.capture import graph_of
 
     @cache
     def graph(numerics: Numerics, target: Target) -> KernelGraph:
-        found = subject()  # says what is missing, if torch is
-        from traintime.workload.capture import graph_of
-
         return graph_of(found, numerics, target=target)
 
-    return _asked(question, graph, subject)
+    if not found.half:
+        return _asked(question, graph, subject)
+    if question.precision not in ("auto", "half"):
+        raise InputError(
+            f"precision={question.precision} computes with weights in fp32, and those of "
+            f"{question.model} are in 16 bits. Type precision=half, or give module.float()"
+        )
+    asked = _asked(question.model_copy(update={"precision": "half"}), graph, subject)
+    note = "Its weights are in 16 bits, so gradients and the optimizer's values are too"
+    return replace(asked, job=replace(asked.job, notes=(*asked.job.notes, note)))
 
 
 def _asked(
@@ -219,8 +244,7 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     """Return samples to train and to validate on, and what to say of them."""
     asked, validation = question.samples, question.validation_samples
     if question.data is None:
-        assert asked, "a question has data or samples"
-        return asked, validation or 0, ()
+        return asked or 0, validation or 0, ()
     size = find_size(question.data)
     if size.unit != "samples" and (size.unit == "tokens") != sample.tokens:
         raise InputError(

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
 from typing import Any
+
+from traintime.errors import StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_refused: list[OSError | ValueError] = []
+
+
+def check_output() -> None:
+    """Say that standard output took not all of a verb's answer, where somebody wanted it.
+
+    Raises:
+        StorageError: The disk that it goes to is full.
+    """
+    if _refused:
+        error = _refused.pop()
+        raise StorageError(
+            f"The answer could not be written ({getattr(error, 'strerror', error)}). Free some "
+            "space where the output goes to, and type the same again"
+        )
 
 
 class Audience:
@@ -31,8 +51,8 @@ class Audience:
             except UnicodeEncodeError as error:
                 plain = text.encode(error.encoding, "replace").decode(error.encoding)
                 self.write(plain)
-            except (OSError, ValueError):
-                self._let_go()
+            except (OSError, ValueError) as error:
+                self._let_go(error)
         return len(text)
 
     def flush(self) -> None:
@@ -40,16 +60,18 @@ class Audience:
         try:
             if self._stream is not None:
                 self._stream.flush()
-        except (OSError, ValueError):
-            self._let_go()
+        except (OSError, ValueError) as error:
+            self._let_go(error)
 
     @property
     def _stream(self) -> Any:
         stream = getattr(sys, self._name)
         return getattr(stream, "rich_proxied_file", stream)  # what is live stands in front of it
 
-    def _let_go(self) -> None:
+    def _let_go(self, error: OSError | ValueError) -> None:
         """Send what comes to nowhere; it would fail again when the interpreter ends."""
+        if self._name == "stdout" and getattr(error, "errno", None) in FULL:
+            _refused.append(error)
         with suppress(OSError, ValueError):  # a stream that is closed is nowhere already
             void = os.open(os.devnull, os.O_WRONLY)
             os.dup2(void, self._stream.fileno())

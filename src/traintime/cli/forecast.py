@@ -31,7 +31,9 @@ USAGE = f"""
  --explain            the arithmetic of the costliest kernels of one device
  --plot [FILE.html]   write a page that shows it; {PLOT_FILE} if no file is named
  --sort ORDER         of several devices: time, memory or efficiency
- --json               print one JSON document and nothing else"""
+ --json               print one JSON document and nothing else
+
+ `traintime models`, `traintime data` and `traintime hardware list` show all names."""
 
 
 class SortBy(StrEnum):
@@ -230,12 +232,20 @@ def _write_plot(path: Path | None, forecasts: Sequence[DeviceForecast], *, as_js
     from traintime import __version__
     from traintime.cli.display import make_console
     from traintime.cli.output import shown_path
+    from traintime.errors import StorageError
     from traintime.ledger.atomic import write_bytes_atomically
     from traintime.report.device_plot import render_device_plot
 
     if path is None:
         return
-    write_bytes_atomically(path, render_device_plot(forecasts, __version__).encode())
+    try:
+        write_bytes_atomically(path, render_device_plot(forecasts, __version__).encode())
+    except StorageError as error:
+        why = getattr(error.__cause__, "strerror", None) or error
+        raise StorageError(
+            f"The page could not be written to '{path}' ({why}). Type another file, for example: "
+            f"{PLOT} {PLOT_FILE}"
+        ) from error
     if not as_json:
         make_console().print(f"\nplot: {shown_path(path)}", soft_wrap=True)
 

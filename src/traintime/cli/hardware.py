@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from traintime.cli.output import print_json
 from traintime.cli.running import Json, run_verb
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ def hardware_show(
     run_verb(lambda: show_device(name, as_json=as_json), as_json)
 
 
+@hardware.command("remove")
+def hardware_remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As it was saved.")],
+    as_json: Json = False,
+) -> None:
+    """Forget a device that `traintime machine --save NAME` kept."""
+    run_verb(lambda: remove_device(name, as_json=as_json), as_json)
+
+
 def list_devices(kind: str | None, *, as_json: bool) -> None:
     """Draw all devices of a kind."""
     from traintime.api import hardware as hardware_api
@@ -48,7 +57,7 @@ def list_devices(kind: str | None, *, as_json: bool) -> None:
 
     specs = hardware_api.hardware_list(kind)
     if as_json:
-        _print_json([spec.to_json() for spec in specs])
+        print_json([spec.to_json() for spec in specs])
         return
     console = _wide_console()
     console.print(device_table(specs, console.width))
@@ -61,9 +70,20 @@ def show_device(name: str, *, as_json: bool) -> None:
 
     spec = hardware_api.hardware_show(name)
     if as_json:
-        _print_json(spec.to_json())
+        print_json(spec.to_json())
         return
     _wide_console().print(device_lines(spec))
+
+
+def remove_device(name: str, *, as_json: bool) -> None:
+    """Forget one device, and say so."""
+    from traintime.api import hardware as hardware_api
+
+    hardware_api.hardware_remove(name)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        _wide_console().print(f"Removed {name}")
 
 
 def _wide_console() -> Console:
@@ -73,7 +93,3 @@ def _wide_console() -> Console:
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     return console
-
-
-def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, ensure_ascii=False))

@@ -44,7 +44,7 @@ def train(
     if show_help:
         verbs.explain_fields("train")
     else:
-        run_verb(lambda: verbs.train(words or [], as_json=as_json), as_json)
+        run_verb(lambda: verbs.train(words or [], as_json=as_json), as_json, runs=True)
 
 
 @app.command(add_help_option=False, cls=TakesPlotFile)
@@ -75,7 +75,7 @@ def demo(as_json: Json = False) -> None:
     """Measure this machine, forecast LeNet on MNIST to 99 %, train it, and compare."""
     from traintime.cli import verbs
 
-    run_verb(lambda: verbs.demo(as_json=as_json), as_json)
+    run_verb(lambda: verbs.demo(as_json=as_json), as_json, runs=True)
 
 
 class MachineWord(StrEnum):
@@ -108,6 +108,33 @@ def machine(
         "as_json": as_json,
     }
     run_verb(lambda: verbs.machine(device, save=save, **shown), as_json)
+
+
+class ListWord(StrEnum):
+    """What may stand behind `traintime models` and `traintime data`."""
+
+    LIST = "list"
+
+
+Listing = Annotated[
+    ListWord | None, typer.Argument(metavar="list", help="Does the same.", show_default=False)
+]
+
+
+@app.command()
+def models(_: Listing = None, as_json: Json = False) -> None:
+    """List the models that forecasts know by name."""
+    from traintime.cli import known_names
+
+    run_verb(lambda: known_names.show_models(as_json=as_json), as_json)
+
+
+@app.command()
+def data(_: Listing = None, as_json: Json = False) -> None:
+    """List the data sets whose sizes forecasts know."""
+    from traintime.cli import known_names
+
+    run_verb(lambda: known_names.show_data(as_json=as_json), as_json)
 
 
 @app.command()

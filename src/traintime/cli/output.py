@@ -27,7 +27,11 @@ def open_display() -> Generator[Display]:
 
 def print_json(values: Any) -> None:
     """Print one JSON document."""
-    print(json.dumps(values, ensure_ascii=False))
+    from traintime.cli.audience import Audience
+
+    audience = Audience("stdout")
+    audience.write(f"{json.dumps(values, ensure_ascii=False)}\n")
+    audience.flush()
 
 
 def shown_path(path: Path) -> str:

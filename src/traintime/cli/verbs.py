@@ -16,13 +16,15 @@ from traintime.api.demo import demo as run_demo
 from traintime.api.listener import Listener
 from traintime.api.machine import machine as describe_machine
 from traintime.api.machine import save_machine
-from traintime.api.train import TrainResult
+from traintime.api.train import TrainResult, was_changed
 from traintime.api.train import train as run_train
 from traintime.cli.display import Display, make_console
 from traintime.cli.output import open_display, print_json, shown_path
 from traintime.errors import InputError
+from traintime.ledger.run_folder import RunFolder
 from traintime.recipe import Recipe, read_recipe
 from traintime.report import terminal
+from traintime.report.run_lines import run_lines
 
 
 def train(words: Sequence[str], *, as_json: bool) -> None:
@@ -61,10 +63,14 @@ def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> 
     report = shown_path(result.report)
     if result.reason:
         console.print(terminal.reason_line(result.reason))
-    console.print(
-        terminal.closing_line(result.forecast, result.total_s, result.test.accuracy, report),
-        soft_wrap=True,
+    line = terminal.closing_line(
+        result.forecast,
+        result.total_s,
+        result.test.accuracy,
+        report,
+        was_changed=was_changed(RunFolder(result.folder)),
     )
+    console.print(line, soft_wrap=True)
 
 
 def machine(device: str, *, measure: bool, details: bool, save: str | None, as_json: bool) -> None:
@@ -95,7 +101,8 @@ def _save_machine(name: str, device: str, *, measure: bool, as_json: bool) -> No
         return
     make_console().print(
         f"{spec.name} is kept as {spec.key}. "
-        f"Type: traintime forecast model=resnet50 data=imagenet device={spec.key}",
+        f"Type: traintime forecast model=resnet50 data=imagenet device={spec.key}\n"
+        f"To forget it, type: traintime hardware remove {spec.key}",
         soft_wrap=True,
     )
 
@@ -107,7 +114,7 @@ def show_run(run: str, *, as_json: bool) -> None:
         print_json(known)
         return
     console = make_console()
-    console.print(terminal.run_lines(known))
+    console.print(run_lines(known))
 
 
 def delete_run(run: str, *, yes: bool, as_json: bool) -> None:

@@ -93,7 +93,7 @@ def _read_value(word: str, text: str) -> Any:
         raise InputError(f"The value of '{word}' cannot be read; put it in quotes") from None
     if isinstance(value, str) and "," in value:
         return tuple(part.strip() for part in value.split(","))
-    return value
+    return text if isinstance(value, dict) else value  # YAML takes hf: for a table
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from traintime.recipe.recipe import MemoryFormat, OptimizerName, Recipe
 
 AskedPrecision = Literal["auto", "fp32", "tf32", "amp", "half"]
 OTHER_PRECISIONS = {"bf16": "amp", "fp16": "amp", "float32": "fp32", "mixed": "amp"}
+LIBRARIES = ("timm:", "hf:")
 THIS_MACHINE = ("auto", "cpu", "cuda")
 MOST = {"samples": 10**15, "epochs": 10**6, "batch_size": 10**9}
 LEAST_PILOT, MOST_PILOT = 5, 1_000
@@ -44,7 +45,10 @@ class Question(BaseModel):
     ] = None
     samples: Annotated[
         int | None,
-        Field(description="Training samples of an epoch, for other data or for a part of it."),
+        Field(
+            description="Training samples of an epoch, for other data or for a part of it; without "
+            "data and samples, a step alone is forecast."
+        ),
     ] = None
     validation_samples: Annotated[
         int | None,
@@ -100,8 +104,8 @@ class Question(BaseModel):
     @field_validator("model", mode="before")
     @classmethod
     def _check_model(cls, model: object) -> object:
-        if isinstance(model, str) and not model.strip():
-            raise ValueError("a name is expected; try model=resnet50")
+        if isinstance(model, str) and (not model.strip() or model in LIBRARIES):
+            raise ValueError("a name is expected; try model=resnet50, model=timm:NAME or hf:NAME")
         return model
 
     @field_validator("samples", "validation_samples", "epochs", "batch_size", mode="before")
@@ -161,6 +165,8 @@ class Question(BaseModel):
     @classmethod
     def _take_list(cls, device: object) -> object:
         """Put back together what commas divided, and take 3090 for a name."""
+        if device is None or device == "":
+            raise ValueError("a name is expected; try device=rtx-3090, or leave device= out")
         parts = device if isinstance(device, list | tuple) else (device,)
         return ",".join(_plain(part) for part in parts)  # pyright: ignore[reportUnknownVariableType]
 
@@ -207,11 +213,6 @@ def make_question(values: Mapping[str, Any]) -> Question:
     if "model" not in values:
         raise InputError("The question names no model; type for example model=resnet50")
     values = without_none(values)
-    if values.get("data") is None and values.get("samples") is None:
-        raise InputError(
-            "The question says not how much is trained on; type for example data=imagenet, or "
-            "samples=50000"
-        )
     try:
         return Question.model_validate(values)
     except ValidationError as error:
@@ -251,7 +252,10 @@ def is_question(
     if fields.keys() & ONLY_TRAINED:
         return False
     model, data = fields.get("model"), fields.get("data")
-    return bool((model and model not in models) or (data and data not in data_sets))
+    return any(
+        bool(name) and not (isinstance(name, str) and name in known)
+        for name, known in ((model, models), (data, data_sets))
+    )
 
 
 def is_this_machine(device: object) -> bool:

@@ -13,6 +13,7 @@ from rich.text import Text
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.forecast import KindShare
 from traintime.report.device_words import (
+    HOW_TO_HAVE_THE_END,
     device_title,
     format_share,
     format_throughput,
@@ -79,21 +80,23 @@ def device_forecast_lines(forecast: DeviceForecast, width: int) -> RenderableTyp
 
 
 def _time_rows(forecast: DeviceForecast) -> list[tuple[str, RenderableType]]:
-    total = Text.assemble((format_interval(forecast.total_s), "bold cyan"))
-    total.append(f"   {_level(forecast.total_s)} interval · {forecast.evidence}", "dim")
+    known = forecast.longest_s
+    total = Text.assemble((format_interval(known), "bold cyan"))
+    total.append(f"   {_level(known)} interval · {forecast.evidence}", "dim")
     stages = " · ".join(
         f"{name} {format_duration(interval.median)}" for name, interval in forecast.stages_s.items()
     )
-    step = (
-        f"{format_interval(forecast.step_time_s)} · "
+    speed = (
         f"{format_throughput(forecast.samples_per_s)} samples/s · "
         f"{format_share(forecast.utilization)} of the peak"
     )
+    if forecast.epoch_time_s is None:
+        return [("A step", total), ("", Text(HOW_TO_HAVE_THE_END, "dim")), ("speed", Text(speed))]
     return [
         ("Forecast", total),
         ("by stage", Text(stages)),
         ("an epoch", Text(format_interval(forecast.epoch_time_s))),
-        ("a step", Text(step)),
+        ("a step", Text(f"{format_interval(forecast.step_time_s)} · {speed}")),
     ]
 
 

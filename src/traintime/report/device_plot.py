@@ -12,6 +12,7 @@ from typing import Any
 
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.report.device_words import (
+    HOW_TO_HAVE_THE_END,
     UNKNOWN,
     device_label,
     device_title,
@@ -116,7 +117,7 @@ def render_device_plot(forecasts: Sequence[DeviceForecast], version: str = "") -
             for assumption in other_assumptions(forecasts[0])
             if all(assumption in forecast.assumptions for forecast in forecasts)
         ],
-        "level": forecasts[0].total_s.level,
+        "level": forecasts[0].longest_s.level,
         "version": version,
     }
     return page_environment().get_template("device_plot.html.j2").render(shared | sections)
@@ -139,10 +140,12 @@ def _one_sections(forecast: DeviceForecast) -> dict[str, Any]:
 
 def _several_sections(forecasts: Sequence[DeviceForecast]) -> dict[str, Any]:
     first = forecasts[0]
-    axis = time_axis([forecast.total_s for forecast in forecasts])
+    axis = time_axis([forecast.longest_s for forecast in forecasts])
     return {
         "title": f"{first.model} on {len(forecasts)} devices",
         "lead": f"{_capital(job_title(*forecasts))}. {_fastest(forecasts)}",
+        "heading": "Time to the end" if first.total_s else "Time of a step",
+        "finding": "All epochs with their validation" if first.total_s else HOW_TO_HAVE_THE_END,
         "axis": axis,
         "rows": [_row(forecast, axis) for forecast in by_time(forecasts)],
     }
@@ -150,7 +153,7 @@ def _several_sections(forecasts: Sequence[DeviceForecast]) -> dict[str, Any]:
 
 def by_time(forecasts: Sequence[DeviceForecast]) -> list[DeviceForecast]:
     """Return forecasts, the fastest first; those that do not fit behind all others."""
-    return fitting_first(sorted(forecasts, key=lambda forecast: forecast.total_s.median))
+    return fitting_first(sorted(forecasts, key=lambda forecast: forecast.longest_s.median))
 
 
 def step_parts(forecast: DeviceForecast) -> tuple[Part, ...]:
@@ -187,10 +190,12 @@ def _with_width(part: Part, width_percent: float) -> Part:
 
 
 def _figures(forecast: DeviceForecast) -> list[Figure]:
-    level = f"{forecast.total_s.level * 100:.0f} %"
+    chance = f"with {forecast.longest_s.level * 100:.0f} % chance"
     throughput = f"{format_throughput(forecast.samples_per_s)} samples/s"
+    if forecast.total_s is None or forecast.epoch_time_s is None:
+        return [_figure("A step", forecast.step_time_s, f"{chance} · {throughput}")]
     return [
-        _figure("To the end", forecast.total_s, f"with {level} chance"),
+        _figure("To the end", forecast.total_s, chance),
         _figure("An epoch", forecast.epoch_time_s),
         _figure("A step", forecast.step_time_s, f"· {throughput}"),
     ]
@@ -225,11 +230,11 @@ def _fastest(forecasts: Sequence[DeviceForecast]) -> str:
     best = by_time(forecasts)[0]
     if not best.fits:
         return "It is likely to fit into the memory of none of them."
-    return f"The fastest is {device_title(best)}: {format_interval(best.total_s)}."
+    return f"The fastest is {device_title(best)}: {format_interval(best.longest_s)}."
 
 
 def _row(forecast: DeviceForecast, axis: TimeAxis) -> Row:
-    total = forecast.total_s
+    total = forecast.longest_s
     value, bounds = _apart(total)
     return Row(
         label=device_label(forecast),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.report.device_words import (
+    HOW_TO_HAVE_THE_END,
     TIERS,
     UNKNOWN,
     device_label,
@@ -49,11 +50,19 @@ def _memory(forecast: DeviceForecast) -> str:
     return f"{shown}/{capacity / GIB:.0f}" if capacity else shown
 
 
+def _epoch(forecast: DeviceForecast) -> str:
+    return short_time(forecast.epoch_time_s.median) if forecast.epoch_time_s else UNKNOWN
+
+
+def _to_the_end(forecast: DeviceForecast) -> str:
+    return short_interval(forecast.total_s) if forecast.total_s else UNKNOWN
+
+
 COLUMNS = (
     Column("\nin", lambda forecast: forecast.precision, WITH_PRECISION),
     Column("\nstep", lambda forecast: short_time(forecast.step_time_s.median)),
-    Column("\nepoch", lambda forecast: short_time(forecast.epoch_time_s.median), WIDE),
-    Column("to the end\n(80 %)", lambda forecast: short_interval(forecast.total_s)),
+    Column("\nepoch", _epoch, WIDE),
+    Column("to the end\n(80 %)", _to_the_end),
     Column("samples\nper s", lambda forecast: format_throughput(forecast.samples_per_s), WIDE),
     Column("memory\nGiB", _memory),
     Column("\nfits", lambda forecast: format_chance(forecast.chance_it_fits)),
@@ -128,12 +137,23 @@ def _legend(forecasts: Sequence[DeviceForecast], width: int) -> str:
         lines[0] += " FLOP per J: of products, at the rated power."
     if width < WITH_EVIDENCE:
         given = {forecast.evidence for forecast in forecasts}
-        tiers = [f"{tier} = {evidence}" for evidence, tier in TIERS.items() if evidence in given]
-        lines += [f"From: {', '.join(tiers)}."] if tiers else []
+        lines += _tiers(given)
     if too_large := sum(not forecast.fits for forecast in forecasts):
         lines.append(f"Last: {_count(too_large, 'device')} with probably too little memory.")
+    if not forecasts[0].total_s:
+        lines.append(f"{HOW_TO_HAVE_THE_END}.")
     lines.append(f"All of one: device={device_label(fitting_first(forecasts)[0])} --explain")
     return "\n".join(lines)
+
+
+def _tiers(given: Set[str]) -> list[str]:
+    """Return what the short words for evidence mean; of a word for two, what both have."""
+    meanings: dict[str, str] = {}
+    for evidence, tier in TIERS.items():
+        if evidence in given:
+            meanings.setdefault(tier, evidence)
+    shown = [f"{tier} = {evidence}" for tier, evidence in meanings.items()]
+    return [f"From: {', '.join(shown)}."] if shown else []
 
 
 def _count(number: int, noun: str) -> str:

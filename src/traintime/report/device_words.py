@@ -25,6 +25,7 @@ TIERS = {
 SHORTAGES = ("It does not fit", "It may not fit")
 """How an assumption begins that is about too little memory, and says what would help."""
 UNKNOWN = "-"
+HOW_TO_HAVE_THE_END = "For epochs and the end, type data=imagenet, or samples=50000"
 
 _TIME_UNITS = (  # with the seconds from which they are used
     ("y", 365 * 86_400.0, 730 * 86_400.0),
@@ -55,11 +56,10 @@ def job_title(*forecasts: DeviceForecast) -> str:
     forecast = forecasts[0]
     precision = " or ".join(dict.fromkeys(each.precision for each in forecasts))
     passes = "1 epoch" if forecast.epochs == 1 else f"{forecast.epochs:,} epochs"
+    steps = f"{forecast.steps_per_epoch:,} step{'' if forecast.steps_per_epoch == 1 else 's'}"
+    length = f"{passes} of {steps}" if forecast.steps_per_epoch else "a step alone"
     shape = "×".join(f"{side:,}" for side in forecast.input_shape)
-    return (
-        f"batch {forecast.batch_size:,}, {precision}, input {shape}, {passes} of "
-        f"{forecast.steps_per_epoch:,} step{'' if forecast.steps_per_epoch == 1 else 's'}"
-    )
+    return f"batch {forecast.batch_size:,}, {precision}, input {shape}, {length}"
 
 
 def limit_sentence(forecast: DeviceForecast) -> str:
@@ -130,8 +130,12 @@ def format_throughput(samples_per_s: float) -> str:
 
 
 def short_time(seconds: float) -> str:
-    """Return a time in one unit, for a narrow column: '185 ms', '12.1 m', '2.17 h'."""
-    unit, size = _time_unit(seconds)
+    """Return a time in one unit, for a narrow column: '185 ms', '12.1 m', '2.17 h'.
+
+    Three digits tell 59.9 m from 1 h, so no time is shown as a part of one unit.
+    """
+    whole = (one for one in _TIME_UNITS if seconds >= max(one[2], 0.9995 * one[1]))
+    unit, size, _ = next(whole, _TIME_UNITS[-1])
     number = seconds / size
     return f"{number:.3g} {unit}" if number < 999.5 else f"{number:,.0f} {unit}"
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from traintime.errors import InputError
 from traintime.workload.captured_step import (
     CapturedStep,
     Inputs,
     Loss,
-    NeedsValuesError,
     capture_step,
     default_loss,
 )
@@ -32,7 +31,9 @@ from traintime.workload.kernels import (
     fit_amount,
     merge_alike,
 )
+from traintime.workload.module_states import HALF_TYPES
 from traintime.workload.op_rules import Counted
+from traintime.workload.refusals import NeedsValuesError
 from traintime.workload.step_blocks import Traces
 
 BATCHES = (16, 32)
@@ -53,6 +54,7 @@ class Subject:
         size_unit: What the size is.
         loss: Makes a scalar of the output.
         at_size: Makes the module for another input size, where it has to be built for it.
+        half: Whether its weights are kept in 16 bits; it is captured as if they were fp32.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Subject:
     size_unit: SizeUnit | None = None
     loss: Loss = default_loss
     at_size: Callable[[int], nn.Module] | None = None
+    half: bool = False
 
 
 def capture(
@@ -113,14 +116,31 @@ def capture(
         num_calls=first.num_calls,
         parameters=sum(parameter.numel() for parameter in parameters),
         parameter_tensors=len(parameters),
-        buffers_bytes=sum(buffer.nbytes for buffer in subject.module.buffers()),
-        kept_bytes=fit_amount({key: float(step.kept_bytes) for key, step in steps.items()}),
-        peak_bytes=fit_amount({key: float(step.peak_bytes) for key, step in steps.items()}),
+        buffers_bytes=sum(map(_bytes_as_faked, subject.module.buffers())),
+        kept_bytes=fit_amount({key: float(step.kept_data_bytes) for key, step in steps.items()}),
+        peak_bytes=_peak_bytes(steps),
         input_shape=subject.input_shape,
         size_unit=subject.size_unit if sizes else None,
         unknown=first.unknown,
         traces=_traces(steps),
     )
+
+
+def _bytes_as_faked(buffer: Tensor) -> int:
+    return buffer.numel() * 4 if buffer.dtype in HALF_TYPES else buffer.nbytes
+
+
+def _peak_bytes(steps: Mapping[tuple[int, float], CapturedStep]) -> Amount:
+    """Return the bytes of the operation that most are live at in the largest step.
+
+    What is live at one operation is a polynomial. The peak is the largest of them all: another
+    operation's at another size, so a parabola through peaks themselves goes wrong beyond them.
+    """
+    largest = steps[max(steps)].data_bytes
+    at = largest.index(max(largest))
+    if any(len(step.data_bytes) != len(largest) for step in steps.values()):
+        return fit_amount({key: float(max(step.data_bytes)) for key, step in steps.items()})
+    return fit_amount({key: float(step.data_bytes[at]) for key, step in steps.items()})
 
 
 def _traces(steps: Mapping[tuple[int, float], CapturedStep]) -> Traces | None:
@@ -160,6 +180,7 @@ def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel
             sides=sides,
             window=first.window,
             stride=first.stride,
+            dilation=first.dilation,
         )
 
 
@@ -186,6 +207,11 @@ def graph_of(
     except NeedsValuesError as error:
         if any(parameter.is_meta for parameter in subject.module.parameters()):
             raise
+        if subject.half:
+            raise InputError(
+                f"{error}. To have a tiny batch computed instead, give it in fp32 (module.float()) "
+                "and type precision=half"
+            ) from error
         try:
             graph = capture(subject, numerics, sizes, target=target, real=True)
         except InputError as second:

@@ -9,7 +9,7 @@ running autocast itself, with CUDA's list of operations that stay in fp32.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,12 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from traintime.errors import InputError, TraintimeError
+from traintime.errors import InputError
 from traintime.workload.as_on_cuda import AsOnCuda, not_packed
 from traintime.workload.kernels import Numerics, Phase, Target
 from traintime.workload.live_bytes import LiveBytes, tensors_of
 from traintime.workload.module_states import (
-    FAILED_AT,
     fake,
     faked,
     paths,
@@ -33,11 +32,15 @@ from traintime.workload.module_states import (
     unchanged,
 )
 from traintime.workload.op_rules import Counted, count_op, is_view
+from traintime.workload.refusals import Now, refusals
 from traintime.workload.step_blocks import Trace
+from traintime.workload.time_limit import limit_at_safe_points
 from traintime.workload.watched_blocks import WatchedBlocks, with_both_biases
 
 Inputs = tuple[tuple[Any, ...], Mapping[str, Any]]
 Loss = Callable[[Any], Tensor]
+STEP_LIMIT_S = 120.0
+"""For one forward and backward; of the largest models known here, one takes some ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class CapturedStep:
         num_calls: Dispatched operations, views included.
         kept_bytes: Live after the forward, beyond parameters, buffers and inputs.
         peak_bytes: The most that was live, counted the same way.
+        kept_data_bytes: What is kept without what the allocator rounds up, so that it grows evenly.
+        data_bytes: The most that was live at each dispatched operation, counted so too.
         unknown: Operations whose FLOP no rule counts.
         trace: Its blocks of memory, if it is a CPU's.
     """
@@ -57,6 +62,8 @@ class CapturedStep:
     num_calls: int
     kept_bytes: int
     peak_bytes: int
+    kept_data_bytes: int
+    data_bytes: tuple[int, ...]
     unknown: tuple[str, ...]
     trace: Trace | None = None
 
@@ -73,9 +80,10 @@ class _Recorder(TorchDispatchMode):
         self.kernels: list[tuple[Counted, Phase, str]] = []
         self.unknown: dict[str, None] = {}
         self.num_calls = 0
-        self.phase: Phase = "forward"
-        self.where: list[str] = []
+        self.now = Now()
+        self.safe_point: Callable[[], None] = _go_on
         self.memory = LiveBytes()
+        self.data_bytes: list[int] = []
         self.blocks = WatchedBlocks(self.memory) if target == "cpu" else None
 
     def __torch_dispatch__(
@@ -85,26 +93,32 @@ class _Recorder(TorchDispatchMode):
         result = with_both_biases(func, func(*args, **kwargs))
         if func.namespace == "prim":  # asks for a property, computes nothing
             return result
+        self.safe_point()
         self.num_calls += 1
         if self.blocks:
-            self.blocks.see(func, args, result, self.phase)
+            self.blocks.see(func, args, result, self.now.phase)
         else:
             self.memory.see(result)
+        self.data_bytes.append(self.memory.most_data_since())
         if not is_view(func):
             counted = count_op(func, args, kwargs, result)
-            where = self.where[-1] if self.where else ""
-            self.kernels.extend((one, self.phase, where) for one in counted.kernels)
+            where = self.now.layer
+            self.kernels.extend((one, self.now.phase, where) for one in counted.kernels)
             if counted.unknown:
                 self.unknown[str(func)] = None
         return result
 
-    def end_forward(self) -> int:
-        """Go over to the backward; return the bytes that are kept for it."""
-        self.phase = "backward"
-        self.where.clear()
+    def end_forward(self) -> tuple[int, int]:
+        """Go over to the backward; return the bytes that are kept for it, rounded up and not."""
+        self.now.stage = "backward"
+        self.now.layers.clear()
         if self.blocks:
             self.blocks.end_forward()
-        return self.memory.live
+        return self.memory.live, self.memory.data
+
+
+def _go_on() -> None:
+    """Stop nowhere."""
 
 
 def default_loss(output: Any) -> Tensor:
@@ -123,6 +137,19 @@ def default_loss(output: Any) -> Tensor:
         labels = torch.zeros(first.shape[0], dtype=torch.long, device=first.device)
         return nn.functional.cross_entropy(first, labels)
     return torch.stack([score.float().sum() for score in scores]).sum()
+
+
+def with_values(inputs: Inputs) -> Inputs:
+    """Return inputs in which those that have a shape alone are zeros."""
+    return cast("Inputs", tree_map(lambda v: _zeros(v) if _is_meta(v) else v, inputs))
+
+
+def _is_meta(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_meta
+
+
+def _zeros(value: Tensor) -> Tensor:
+    return torch.zeros(value.shape, dtype=value.dtype)
 
 
 def capture_step(
@@ -146,15 +173,17 @@ def capture_step(
 
     Raises:
         NeedsValuesError: Shapes alone do not do; `real` might.
-        InputError: A layer refused what it was given.
+        InputError: A layer refused what it was given, or the step did not end.
     """
     recorder = _Recorder(target)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_refusals(module, recorder))
+        stack.enter_context(refusals(module, recorder.now, inputs))
+        recorder.safe_point = stack.enter_context(limit_at_safe_points(STEP_LIMIT_S))
         stack.enter_context(silent())
         stack.enter_context(training(module))
-        stack.enter_context(paths(module, recorder.where))
+        stack.enter_context(paths(module, recorder.now.layers))
         if real:
+            inputs = with_values(inputs)
             stack.enter_context(unchanged(module))
         else:
             stack.enter_context(not_packed())
@@ -167,8 +196,10 @@ def capture_step(
             stack.enter_context(AsOnCuda(computed=real))
         args, kwargs = inputs
         with torch.autocast("cpu", torch.bfloat16, enabled=numerics == "amp"):
-            alive = [loss(module(*args, **kwargs))]
-        kept = recorder.end_forward()
+            alive = [module(*args, **kwargs)]
+            recorder.now.stage = "loss"
+            alive.append(loss(alive.pop()))
+        kept, kept_data = recorder.end_forward()
         torch.autograd.backward(alive)
         trace = recorder.blocks.trace(module, inputs, alive) if recorder.blocks else None
     return CapturedStep(
@@ -176,59 +207,8 @@ def capture_step(
         num_calls=recorder.num_calls,
         kept_bytes=kept,
         peak_bytes=recorder.memory.peak,
+        kept_data_bytes=kept_data,
+        data_bytes=tuple(recorder.data_bytes),
         unknown=tuple(recorder.unknown),
         trace=trace,
     )
-
-
-class NeedsValuesError(InputError):
-    """A model cannot be captured by shapes alone, yet might be by computing."""
-
-
-NEEDS_VALUES = (
-    "DataDependentOutputException",
-    "DynamicOutputShapeException",
-    "GuardOnDataDependentSymNode",
-    "UnsupportedFakeTensorException",
-    "UnsupportedOperatorException",
-)
-NEEDS_MEMORY = (
-    "data pointer",
-    "numpy()",
-    "tolist()",
-    "fake impl",
-    "no fake",
-    "doesn't have storage",
-)
-"""What torch says where values of a fake tensor are asked for in another way."""
-
-
-@contextlib.contextmanager
-def _refusals(module: nn.Module, recorder: _Recorder) -> Generator[None]:
-    """Say which layer stopped a step, and what it said."""
-    try:
-        yield
-    except TraintimeError:
-        raise
-    except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        kind = type(error).__name__
-        where = _place(module, recorder, error)
-        if kind in NEEDS_VALUES or any(words in said for words in NEEDS_MEMORY):
-            raise NeedsValuesError(
-                f"The model looks at values of tensors in {where} ({kind}: {said}), or uses an "
-                "operation that torch cannot follow without values. For an operation of your own "
-                "register a fake kernel: torch.library.register_fake"
-            ) from error
-        raise InputError(
-            f"The model stopped in {where}: {said} ({kind}). If the input has another shape than "
-            "the model expects, type for example input=3x224x224 or input='512 tokens'"
-        ) from error
-
-
-def _place(module: nn.Module, recorder: _Recorder, error: Exception) -> str:
-    if recorder.phase == "backward":
-        return "its backward"
-    path = cast("str", vars(error).get(FAILED_AT, ""))
-    kind = type(module.get_submodule(path)).__name__
-    return f"its layer '{path}' ({kind})" if path else f"its forward ({kind})"

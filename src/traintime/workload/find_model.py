@@ -49,12 +49,13 @@ def find_graph(
     return _capture().graph_of(subject, numerics, target=target)
 
 
-def find_subject(model: str, sample_text: str = "") -> Subject:
+def find_subject(model: str, sample_text: str = "", otherwise: Sample | None = None) -> Subject:
     """Return a model that is not shipped, ready to be captured.
 
     Args:
         model: As typed.
         sample_text: What `input=` says; empty for the model's own.
+        otherwise: Input of a user's own model that has none.
 
     Raises:
         MissingExtraError: A package is needed and not installed.
@@ -65,16 +66,18 @@ def find_subject(model: str, sample_text: str = "") -> Subject:
     if not colon and not model.endswith(".py"):
         raise UnknownNameError("model", model, (*shipped_names(), *ALIASES), HOW_TO_NAME)
     _capture()
-    return _found(source, name, model, sample)
+    return _found(source, name, model, sample, otherwise)
 
 
 HOW_TO_NAME = (
-    "Others: model=timm:NAME, model=hf:NAME (Hugging Face), or your own code, "
-    "model=path/to/file.py:build"
+    "`traintime models` lists them. Others: model=timm:NAME, model=hf:NAME (Hugging Face), or your "
+    "own code, model=path/to/file.py:build"
 )
 
 
-def _found(source: str, name: str, model: str, sample: Sample | None) -> Subject:
+def _found(
+    source: str, name: str, model: str, sample: Sample | None, otherwise: Sample | None
+) -> Subject:
     if source == "timm":
         from traintime.workload.timm_models import timm_subject
 
@@ -85,7 +88,7 @@ def _found(source: str, name: str, model: str, sample: Sample | None) -> Subject
         return hf_subject(name, sample)
     from traintime.workload.own_module import own_subject
 
-    return own_subject(model, sample)
+    return own_subject(model, sample, otherwise)
 
 
 def from_module(module: Any, example_batch: Any, loss: Loss | None = None) -> Subject:

@@ -183,7 +183,7 @@ def _build(transformers: ModuleType, name: str, config: Any) -> nn.Module:
     """Build on "meta", where weights take no memory."""
     try:
         with torch.device("meta"):
-            module = _class(transformers, config)(config).train()
+            module = _class(transformers, config)(config).float().train()  # precision= says it
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"transformers cannot build hf:{name} without weights: {said}") from error

@@ -14,11 +14,16 @@ BLOCK_BYTES = 512
 
 
 class LiveBytes:
-    """Bytes of the storages that were made since, and are still referred to."""
+    """Bytes of the storages that were made since, and are still referred to.
+
+    They are counted as the allocator hands them out, and as what was asked for.
+    """
 
     def __init__(self) -> None:
         self.live = 0
         self.peak = 0
+        self.data = 0
+        self._most_data = 0
         self._seen: dict[int, tuple[weakref.ref[UntypedStorage], Callable[[], None]]] = {}
 
     def ignore(self, values: Any) -> None:
@@ -59,13 +64,21 @@ class LiveBytes:
             forget_it()
         self.live += rounded
         self.peak = max(self.peak, self.live)
+        self.data += num_bytes
+        self._most_data = max(self._most_data, self.data)
 
         def forget() -> None:
             self.live -= rounded
+            self.data -= num_bytes
             del self._seen[key]
             ended()
 
         self._seen[key] = weakref.ref(storage, lambda _: forget()), forget
+
+    def most_data_since(self) -> int:
+        """Return the most that was alive at once since this was last asked, as asked for."""
+        most, self._most_data = self._most_data, self.data
+        return most
 
 
 def address_of(storage: UntypedStorage) -> int:

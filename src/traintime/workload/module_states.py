@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map
 
+HALF_TYPES = (torch.float16, torch.bfloat16)
 FAILED_AT = "_traintime_layer"
 """Name under which an error carries the path of the innermost layer that it left."""
 
@@ -122,9 +123,13 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def fake(value: Any, mode: FakeTensorMode) -> Any:
-    """Return a fake tensor alike in shape, strides and type; anything else as it is."""
+    """Return a fake tensor alike in shape, strides and type; anything else as it is.
+
+    What is kept in 16 bits becomes fp32: a step in 16 bits throughout is forecast from one in fp32.
+    """
     if not isinstance(value, Tensor):
         return value
+    dtype = torch.float32 if value.dtype in HALF_TYPES else value.dtype
     with mode:
-        made = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
+        made = torch.empty_strided(value.shape, value.stride(), dtype=dtype, device="cpu")
     return made.requires_grad_() if value.requires_grad and value.is_leaf else made

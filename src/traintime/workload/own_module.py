@@ -21,18 +21,22 @@ from traintime.errors import InputError, TraintimeError, nearest
 from traintime.workload.capture import Subject
 from traintime.workload.captured_step import Inputs, Loss, default_loss
 from traintime.workload.sample import Sample
-from traintime.workload.time_limit import time_limit
+from traintime.workload.time_limit import TookTooLongError, time_limit
+from traintime.workload.weight_types import keeps_half
 
 BUILD_LIMIT_S = 60.0
 HOW_TO_BUILD = "Write a function without arguments that returns the torch module: def build(): ..."
 
 
-def own_subject(text: str, sample: Sample | None = None) -> Subject:
+def own_subject(
+    text: str, sample: Sample | None = None, otherwise: Sample | None = None
+) -> Subject:
     """Return the module that `path/to/file.py:build` or `package.module:build` makes.
 
     Args:
         text: As typed.
-        sample: What `input=` says; needed unless `build` returns an example batch too.
+        sample: What `input=` says.
+        otherwise: Taken if nothing was typed and `build` returns no example batch.
 
     Raises:
         InputError: The file or function is missing, raised, hung or returned something else.
@@ -48,7 +52,7 @@ def own_subject(text: str, sample: Sample | None = None) -> Subject:
         raise _no_such_function(target, name, namespace)
     made = _build(target, name, getattr(namespace, name))
     source = f"{text}, torch {torch.__version__.partition('+')[0]}"
-    return _subject(text, source, made, sample)
+    return _subject(text, source, made, sample, otherwise)
 
 
 def _import(target: str) -> ModuleType:
@@ -103,16 +107,23 @@ def _guarded(what: str) -> Generator[None]:
             yield
     except TraintimeError:
         raise
-    except TimeoutError as error:
+    except TookTooLongError as error:
         raise InputError(
             f"{what} did not end: {error}. Leave out what trains or downloads, or put it under "
             "if __name__ == '__main__':"
         ) from error
     except (Exception, SystemExit) as error:
         last = traceback.format_exception_only(error)[-1].strip()
-        frames = traceback.extract_tb(error.__traceback__)
-        at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        at = _place_of(error)
         raise InputError(f"{what} failed{at}: {last}") from error
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the file and line that an error comes from; of a syntax error, those that it names."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _no_such_function(target: str, name: str, namespace: ModuleType) -> InputError:
@@ -152,7 +163,9 @@ def _build(target: str, name: str, build: Any) -> Any:
         return build()
 
 
-def _subject(text: str, source: str, made: Any, sample: Sample | None) -> Subject:
+def _subject(
+    text: str, source: str, made: Any, sample: Sample | None, otherwise: Sample | None
+) -> Subject:
     module, batch, loss = made, None, None
     if isinstance(made, tuple) and len(cast("tuple[Any, ...]", made)) in (2, 3):
         module, batch, loss = (*cast("tuple[Any, ...]", made), None)[:3]
@@ -161,8 +174,8 @@ def _subject(text: str, source: str, made: Any, sample: Sample | None) -> Subjec
             f"{text} returned a {type(module).__name__} and must return a torch.nn.Module, or "
             "(module, example_batch)"
         )
-    if sample:
-        batch = example_of(sample)
+    if sample or (batch is None and otherwise):
+        batch = example_of(cast("Sample", sample or otherwise))
     if batch is None:
         raise InputError(
             f"{text} returned a module without an example batch, so its input is unknown. Type the "
@@ -173,9 +186,9 @@ def _subject(text: str, source: str, made: Any, sample: Sample | None) -> Subjec
 
 
 def example_of(sample: Sample) -> Tensor:
-    """Return a batch of one: zeros, for numbers of words too."""
+    """Return a batch of one without values, which takes no memory however large it is."""
     dtype = torch.long if sample.tokens else torch.get_default_dtype()
-    return torch.zeros(1, *sample.shape, dtype=dtype)
+    return torch.empty(1, *sample.shape, dtype=dtype, device="meta")
 
 
 def from_module(
@@ -198,8 +211,10 @@ def from_module(
         source: Where it comes from; none for the class's module.
 
     Raises:
-        InputError: The batch holds no tensor with a first dimension.
+        InputError: The batch holds no tensor with a first dimension, or the module's weights are
+            of no known type.
     """
+    half = keeps_half(module, name or type(module).__name__)
     args, kwargs = _arguments(module, example_batch)
     batched = [leaf for leaf in tree_flatten((args, kwargs))[0] if _has_rows(leaf)]
     if not batched:
@@ -227,6 +242,7 @@ def from_module(
         inputs=inputs,
         input_shape=tuple(first.shape[1:]),
         loss=loss or (token_loss if is_text else default_loss),
+        half=half,
     )
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from traintime.errors import InputError
 from traintime.workload.kernels import KernelGraph
 
+MOST_VALUES, MOST_DIGITS = 10**11, 12
+"""Of a sample, and of a side: numbers of bytes stay far below 2**63."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -38,7 +41,13 @@ def read_sample(text: str) -> Sample:
     plain = text.strip().casefold().replace("×", "x")
     tokens = re.fullmatch(r"(\d+)\s*tokens?", plain)
     sides = re.fullmatch(r"\d+(\s*x\s*\d+)*", plain)
-    numbers = tuple(map(int, re.findall(r"\d+", plain)))
+    typed = re.findall(r"\d+", plain)
+    numbers = tuple(int(side) if len(side) < MOST_DIGITS else MOST_VALUES + 1 for side in typed)
+    if math.prod(numbers) > MOST_VALUES:
+        raise InputError(
+            f"input='{text}' is more than any sample holds. Type for example input=3x224x224, or "
+            "input='512 tokens'"
+        )
     if not (tokens or sides) or not all(numbers):
         raise InputError(
             f"input='{text}' is no shape. Type the sides of one sample without the batch, such as "
@@ -65,8 +74,12 @@ def relative_size(graph: KernelGraph, sample: Sample) -> float:
     alike = len(sample.shape) == len(graph.input_shape) and sample.shape[0] == graph.input_shape[0]
     if graph.size_unit == "pixels" and alike:
         return math.prod(sample.shape[1:]) / math.prod(graph.input_shape[1:])
-    held = "of other sides too" if graph.size_unit else "alone"
+    held = f"{standard} alone"
+    if graph.size_unit == "pixels":
+        held = f"images of {standard.shape[0]} channels and any sides, such as {standard}"
+    elif graph.size_unit == "tokens":
+        held = f"text of any length, such as {standard}"
     raise InputError(
-        f"input={sample} does not fit {graph.model}, which is known for {standard} {held}. Leave "
-        "input= out, or give the model as code: model=path/to/file.py:build"
+        f"input={sample} does not fit {graph.model}, which is known for {held}. Leave input= out, "
+        "or give the model as code: model=path/to/file.py:build"
     )

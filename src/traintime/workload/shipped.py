@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from traintime.errors import InputError
 from traintime.workload.kernels import KernelGraph, Numerics
+from traintime.workload.sample import Sample
 
 FOLDER = Path(__file__).parent / "graphs"
 SUFFIX = ".json.gz"
+FACTS = Path(__file__).parent / "shipped_models.toml"
 
 ALIASES = {
     "bert": "bert-base",
@@ -50,6 +57,47 @@ ALIASES = {
 def shipped_names() -> tuple[str, ...]:
     """Return the names of all shipped graphs, without their aliases."""
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}")))
+
+
+def families() -> Mapping[str, Sequence[str]]:
+    """Return the names of all shipped graphs by their kin."""
+    return _facts()["families"]
+
+
+def least_side(name: str) -> int:
+    """Return the smallest side of an image that a shipped model takes."""
+    return _facts()["least_side"].get(name, 1)
+
+
+def most_tokens(name: str) -> int | None:
+    """Return the longest text that a shipped model takes; None if there is no end."""
+    return _facts()["most_tokens"].get(name)
+
+
+@cache
+def _facts() -> Mapping[str, Any]:
+    return tomllib.loads(FACTS.read_text(encoding="utf-8"))
+
+
+def check_shipped_sample(graph: KernelGraph, sample: Sample) -> None:
+    """Refuse a sample that a shipped model itself would refuse.
+
+    Raises:
+        InputError: Names the nearest that it takes.
+    """
+    longest, side = most_tokens(graph.model), least_side(graph.model)
+    if sample.tokens and longest and sample.shape[0] > longest:
+        raise InputError(
+            f"{graph.model} takes at most {longest:,} tokens and not {sample.shape[0]:,}: its "
+            f"positions end there. Type input='{longest} tokens', or give one that takes more as "
+            "code: model=path/to/file.py:build"
+        )
+    if len(sample.shape) == 3 and min(sample.shape[1:]) < side:
+        nearest = Sample((sample.shape[0], *(max(side, one) for one in sample.shape[1:])))
+        raise InputError(
+            f"{graph.model} takes no images of {sample}: nothing is left of them before its last "
+            f"layer. Type input={nearest} or larger"
+        )
 
 
 def shipped_graph(name: str, numerics: Numerics) -> KernelGraph | None:
