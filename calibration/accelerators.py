@@ -2,7 +2,7 @@
 
 No step of theirs is in the public tables, so the law of kernels knows nothing of them. What is
 known are whole trainings of ResNet-50. What they reach of the forecast for a data sheet read as a
-GPU's is one factor for each device; one without results is taken to be like the others.
+GPU's is one factor for each device; one without results is taken to be like its vendor's others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,19 +77,25 @@ def correct(parameters: dict[str, Any], folder: Path) -> None:
     results = read_results(folder)
     logs = _log_factors(results, read_parameters(parameters))
     medians = {device: statistics.median(found) for device, found in logs.items()}
-    others = statistics.median(medians.values())
     for key, shares in parameters["devices"].items():
         if find_device(key).kind in ACCELERATORS:
-            factor = math.exp(medians.get(key, others))
+            factor = math.exp(medians.get(key, _of_kin(key, medians)))
             for name in ("half", "tf32", "full", "vector", "bandwidth"):
                 shares[name] = float(f"{factor * shares[name]:.4g}")
             shares["evidence"] = WHOLE_TRAININGS
     left_out = [
-        log - statistics.median(medians[other] for other in medians if other != device)
+        log - _of_kin(device, {key: one for key, one in medians.items() if key != device})
         for device, found in logs.items()
         for log in found
     ]
     parameters["spread"][WHOLE_TRAININGS] = float(f"{conformal_sigma(left_out):.4g}")
+
+
+def _of_kin(key: str, known: Mapping[str, float]) -> float:
+    """Return the median of the devices of a vendor; of all, if it has no other."""
+    vendor = find_device(key).vendor
+    kin = [value for other, value in known.items() if find_device(other).vendor == vendor]
+    return statistics.median(kin or known.values())
 
 
 def _log_factors(results: list[Result], parameters: Parameters) -> dict[str, list[float]]:

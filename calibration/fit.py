@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import accelerators
 from law import START, Law, exponent, fit
 from law_inputs import (
     ON_MATRIX_FROM,
@@ -40,7 +41,7 @@ from traintime.forecast.device_parameters import (
     UNKNOWN_ARCHITECTURE,
 )
 from traintime.forecast.kernel_classes import slow_in_nhwc
-from traintime.hardware.devices import DeviceSpec, devices, find_device
+from traintime.hardware.devices import ACCELERATORS, DeviceSpec, devices, find_device
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "traintime" / "forecast" / "device_parameters.json"
@@ -243,7 +244,8 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     plain = spec.fp32_matrix_flops or fp32
 
     def share(peak: float, *, on_matrix: bool) -> float:
-        fed = law.power_at(peak, spec, on_matrix=on_matrix)
+        of_gpu = spec.kind not in ACCELERATORS
+        fed = law.power_at(peak, spec, on_matrix=on_matrix) if of_gpu else 1.0
         return fed * (matrix if on_matrix else vector)
 
     half, tf32 = spec.half_flops or fp32, spec.tf32_flops
@@ -311,7 +313,9 @@ def main() -> None:
         # tables. No device that nothing like was measured of is known better than one with kin.
         UNKNOWN_ARCHITECTURE: max(held_out[name]["spread"] for name in ("devices", "transformers")),
     }
-    OUT.write_text(json.dumps(to_json(law, fitting, spread), indent=1) + "\n")
+    parameters = to_json(law, fitting, spread)
+    accelerators.correct(parameters, given.measured)
+    OUT.write_text(json.dumps(parameters, indent=1) + "\n")
     found = errors(law, fitting).abs()
     for source in sorted(WEIGHTS):
         here = found[torch.tensor([source_of(row) == source for row in fitting.rows])]

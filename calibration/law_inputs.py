@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from points import Points, is_product, on_vector_units
+from traintime.forecast.device_step import tile_cores
 from traintime.forecast.kernel_classes import (
     ALIGNED,
     lies_along,
@@ -107,7 +108,7 @@ def prepare(
     by_layout = torch.tensor([depends_on_layout(name) for name in points.classes])
     contiguous = points.contiguous[at] & by_layout[points.kernel_class]
     fed_peak = torch.where(on_matrix, peak, torch.minimum(peak, fp32_peak[at]))
-    cores = torch.tensor([float(s.cores or 64) for s in points.spec])[at]
+    cores = torch.tensor([tile_cores(s) for s in points.spec])[at]
     log_watts = torch.tensor([math.log(watts_of(s)) for s in points.spec])[at]
     year = torch.tensor([years_after_2020(s) for s in points.spec])[at]
     in_turn = _in_turn(points)

@@ -7,11 +7,12 @@ from traintime.forecast.device_parameters import (
     MEASURED_HERE,
     SPECS_ONLY,
     UNKNOWN_ARCHITECTURE,
+    WHOLE_TRAININGS,
     KernelClass,
     fitted_parameters,
     read_parameters,
 )
-from traintime.hardware.devices import devices
+from traintime.hardware.devices import devices, find_device
 
 from .synthetic_device import HALF_OF_EVERYTHING, card, parameters
 
@@ -50,5 +51,12 @@ def test_the_shipped_parameters_can_be_read_and_make_sense():
 def test_every_device_of_the_catalogue_has_evidence_with_a_width(spec):
     law = fitted_parameters()
     evidence = law.shares(spec).evidence
-    assert evidence in (UNKNOWN_ARCHITECTURE, SPECS_ONLY, KNOWN_DEVICE, MEASURED_HERE)
+    known = {UNKNOWN_ARCHITECTURE, SPECS_ONLY, KNOWN_DEVICE, MEASURED_HERE, WHOLE_TRAININGS}
+    assert evidence in known
     assert law.spread[evidence] > 0
+
+
+def test_a_chip_that_is_no_gpu_is_the_least_certain_of_all():
+    law = fitted_parameters()
+    assert law.shares(find_device("tpu-v4")).evidence == WHOLE_TRAININGS
+    assert law.spread[WHOLE_TRAININGS] == max(law.spread.values())

@@ -19,6 +19,7 @@ from traintime.forecast.device_parameters import (
     MEASURED_HERE,
     SPECS_ONLY,
     UNKNOWN_ARCHITECTURE,
+    WHOLE_TRAININGS,
 )
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep
@@ -31,6 +32,8 @@ EVIDENCE_LINES = {
     "devices like it do",
     UNKNOWN_ARCHITECTURE: "No step was ever measured on {}, nor on anything like it: it is taken "
     "to use its data sheet's figures as other vendors' devices do",
+    WHOLE_TRAININGS: "No step was ever measured on {}: it is taken to be as much faster or slower "
+    "than a GPU of its figures as it, or its like, was in whole trainings of ResNet-50",
     KNOWN_DEVICE: "{} reaches what it did in the public measurements that the law was fitted to",
     MEASURED_HERE: "{} sustains what was measured on it",
 }
@@ -135,8 +138,9 @@ def job_lines(
 
 def _choices(job: DeviceJob, step: JobStep, precision: DevicePrecision) -> str:
     layout = "channels_last" if step.channels_last else "contiguous"
-    by_itself = job.precision == "auto" or job.memory_format == "auto"
-    images = f", images {layout}" if len(job.sample.shape) == 3 else ""
+    of_images = len(job.sample.shape) == 3
+    by_itself = job.precision == "auto" or (of_images and job.memory_format == "auto")
+    images = f", images {layout}" if of_images else ""
     return f"Computed in {precision}{images}{', as auto has it' if by_itself else ''}"
 
 

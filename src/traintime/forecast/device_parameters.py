@@ -20,6 +20,7 @@ from traintime.hardware.devices import DeviceSpec
 Evidence = str
 SPECS_ONLY = "specs only"
 UNKNOWN_ARCHITECTURE = "specs only, nothing like it measured"
+WHOLE_TRAININGS = "specs and whole trainings"
 KNOWN_DEVICE = "device known from measurements"
 MEASURED_HERE = "measured on this machine"
 RUNNING = "run on this machine"

@@ -23,13 +23,15 @@ from traintime.forecast.kernel_time import (
     share_of_side,
     widening,
 )
-from traintime.hardware.devices import DeviceSpec
+from traintime.hardware.devices import ACCELERATORS, DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Kernel, KernelGraph
 
 DevicePrecision = Literal["fp32", "tf32", "amp", "half"]
 Phases = Literal["train", "gradients", "forward"]
 ON_VECTOR_UNITS = ("depthwise convolution",)
 """Products that no matrix engine computes."""
+USUAL_CORES = 64
+"""Of a device whose own are not known, or are no such thing."""
 FORWARD_CALLS = 0.4
 """Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
@@ -260,7 +262,7 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
     plain = spec.fp32_matrix_flops or fp32
     tf32 = spec.tf32_flops or plain
     full, full_share = (tf32, shares.tf32) if precision == "tf32" else (plain, shares.full)
-    cores = float(spec.cores or 64)
+    cores = tile_cores(spec)
     return Rates(
         matrix_half=half * shares.half,
         matrix_full=full * full_share,
@@ -272,6 +274,12 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
         core_full=full / cores,
         core_vector=fp32 / cores,
     )
+
+
+def tile_cores(spec: DeviceSpec) -> float:
+    """Return how many cores share the tiles of a product; usual ones where that is not known."""
+    known = None if spec.kind in ACCELERATORS else spec.cores
+    return float(known or USUAL_CORES)
 
 
 def predict_device_step(

@@ -34,6 +34,8 @@ KINDS = {
     "apple": "GPU of an Apple chip",
     "igpu": "GPU that shares the processor's memory",
 }
+ACCELERATORS = ("tpu", "asic")
+"""Kinds that run no GPU kernels; how they cut a product into tiles was not published."""
 CONFIDENCES = {
     "ds": "data sheet",
     "der": "derived from clock and width",

@@ -21,6 +21,7 @@ TIERS = {
     "device known from measurements": "known",
     "specs only": "specs",
     "specs only, nothing like it measured": "specs",
+    "specs and whole trainings": "runs",
 }
 SHORTAGES = ("It does not fit", "It may not fit")
 """How an assumption begins that is about too little memory, and says what would help."""
