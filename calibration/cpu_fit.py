@@ -54,8 +54,8 @@ UNKNOWN_CPU = 0.5
 
 
 @cache
-def _networks(seed: int) -> dict[str, cpu_steps.Case]:
-    return {case.name: case for case in cpu_steps.cases(1000, seed)}
+def _networks(seed: int, group: str) -> dict[str, cpu_steps.Case]:
+    return {case.name: case for case in cpu_steps.cases(1000, seed, group)}
 
 
 def graph_of(one: Timed) -> KernelGraph:
@@ -63,7 +63,7 @@ def graph_of(one: Timed) -> KernelGraph:
     group, seed, number = one.case.split("-")
     if group in MAKERS:
         return cpu_layers.graph_of(layer(int(seed), int(number), group), one.precision)
-    return cpu_steps.graph_of(_networks(int(seed))[one.case], one.precision)
+    return cpu_steps.graph_of(_networks(int(seed), group)[one.case], one.precision)
 
 
 def undisturbed(networks: Sequence[Timed]) -> list[Timed]:

@@ -1,6 +1,7 @@
 """Time training steps of random networks on this machine's CPU, and the operations in them.
 
     .venv/bin/python calibration/cpu_steps.py            # writes results/cpu_steps.json.gz
+    .venv/bin/python calibration/cpu_steps.py --group depthwise --num 28 --seed 8
 
 Networks of four families are drawn with a seed: fully connected, convolutional (over images and
 over time), recurrent and attention, of sizes that a desktop trains. None of them is a network that
@@ -78,12 +79,12 @@ class Timed:
     processor: tuple[ProcessorRates, ...]
 
 
-def cases(num: int, seed: int = 1) -> Iterator[Case]:
-    """Yield random networks, the families in turn."""
-    makers = (_mlp, _cnn, _cnn, _rnn, _transformer, _signal, _small_cnn)
+def cases(num: int, seed: int = 1, group: str = "random") -> Iterator[Case]:
+    """Yield random networks of a group of `GROUPS`, its families in turn."""
+    makers = GROUPS[group]
     for index in range(num):
         draw = random.Random(f"{seed}-{index}")
-        yield makers[index % len(makers)](f"random-{seed}-{index}", draw)
+        yield makers[index % len(makers)](f"{group}-{seed}-{index}", draw)
 
 
 def _power(draw: random.Random, low: int, high: int) -> int:
@@ -239,6 +240,43 @@ def _transformer(name: str, draw: random.Random) -> Case:
     )
 
 
+def _mobile(name: str, draw: random.Random) -> Case:
+    """Blocks that widen, convolve each channel alone, and narrow again (Sandler et al. 2018)."""
+    side, width = draw.choice([32, 48, 64, 96]), draw.choice([8, 16, 24, 32])
+    widening, window = draw.choice([1, 2, 4, 6]), draw.choice([3, 3, 3, 5])
+    act = draw.choice([nn.ReLU, nn.ReLU6, nn.SiLU])
+    stages, depth = draw.randint(2, 4), draw.randint(1, 3)
+
+    def conv(a: int, b: int, k: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+        return [nn.Conv2d(a, b, k, stride, k // 2, groups=groups, bias=False), nn.BatchNorm2d(b)]
+
+    def block(into: int, out: int, stride: int) -> nn.Module:
+        wide = into * widening
+        first = [*conv(into, wide, 1), act()] if widening > 1 else []
+        alone = [*conv(wide, wide, window, stride, groups=wide), act()]
+        body = nn.Sequential(*first, *alone, *conv(wide, out, 1))
+        return _Residual(body) if stride == 1 and into == out else body
+
+    def build() -> nn.Module:
+        layers, channels = [*conv(3, width, 3), act()], width
+        for stage in range(stages):
+            out = width * 2**stage
+            layers.append(block(channels, out, 2 if stage else 1))
+            layers += [block(out, out, 1) for _ in range(depth)]
+            channels = out
+        pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(*layers, *pool, nn.Linear(channels, 10))
+
+    return Case(name, "cnn", build, lambda b: torch.randn(b, 3, side, side), _power(draw, 1, 6))
+
+
+GROUPS = {
+    "random": (_mlp, _cnn, _cnn, _rnn, _transformer, _signal, _small_cnn),
+    "depthwise": (_mobile,),
+}
+"""Families in turn. Where `_cnn` says depthwise, two channels are convolved together."""
+
+
 def make_step(case: Case, precision: str, optimizer: str) -> Callable[[], None]:
     """Return a call that trains one step on one batch."""
     torch.manual_seed(0)
@@ -264,12 +302,15 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=120)
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--budget", type=float, default=0.2, help="seconds for one timing")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "cpu_steps.json.gz")
+    parser.add_argument("--group", choices=list(GROUPS), default="random")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    like = "" if given.group == "random" else f"_{given.group}"
+    out = given.out or HERE / "results" / f"cpu_steps{like}.json.gz"
     keep_freed_memory()
     timed: list[Timed] = []
     began = perf_counter()
-    for index, case in enumerate(cases(given.num, given.seed)):
+    for index, case in enumerate(cases(given.num, given.seed, given.group)):
         optimizer = "adam" if index % 2 else "sgd"
         for precision in ("fp32", "bf16"):
             graph = graph_of(case, precision)
@@ -294,7 +335,7 @@ def main() -> None:
             f"{timed[-2].step_s * 1e3:.2f} {timed[-1].step_s * 1e3:.2f} ms",
             flush=True,
         )
-    write(given.out, timed)
+    write(out, timed)
 
 
 def graph_of(case: Case, precision: str) -> KernelGraph:
