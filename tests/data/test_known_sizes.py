@@ -37,7 +37,7 @@ def test_an_unknown_set_says_what_to_type():
         find_size("imagnet")
     message = str(caught.value)
     assert "No data set named 'imagnet'. Did you mean 'imagenet'?" in message
-    assert "data=imagenet, or say samples=50000" in message
+    assert "`traintime data` lists them; for others say samples=50000" in message
 
 
 def test_every_size_has_a_source_and_a_shape_that_fits():

@@ -89,7 +89,11 @@ def late_data(steps: Sequence[Record], recipe: Recipe) -> RunWarning | None:
     found = f"The data is late: {format_percent(share, 0)} of each step waits for a batch."
     changes = [f"{name}=0" for name in ("crop", "cutout") if getattr(recipe, name)]
     less = f"less to do for each picture ({', '.join(changes)}), " if changes else ""
-    return RunWarning("late data", found, f"Try {less}more processor cores, or a larger batch_size")
+    gathered = recipe.folder is not None and recipe.cache != "memory"
+    more = "more workers=, cache=disk, " if gathered else ""
+    return RunWarning(
+        "late data", found, f"Try {more}{less}more processor cores, or a larger batch_size"
+    )
 
 
 def short_memory(usage: Record | None, recipe: Recipe, name: str) -> RunWarning | None:

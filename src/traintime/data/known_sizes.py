@@ -69,7 +69,7 @@ def find_size(name: str) -> KnownSize:
     if size is None:
         known = {size.name for size in _by_name().values()}
         raise UnknownNameError(
-            "data set", name, known, "Type for example data=imagenet, or say samples=50000"
+            "data set", name, known, "`traintime data` lists them; for others say samples=50000"
         )
     return size
 
