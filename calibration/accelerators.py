@@ -108,6 +108,6 @@ def _log_factors(results: list[Result], parameters: Parameters) -> dict[str, lis
         if spec.half_flops:  # else its peak was never published
             kernels = sized_kernels(graph, result.batch_size, 1.0, "amp", parameters)
             device = rates(spec, "amp", parameters.devices[spec.key])
-            step = predict_device_step(graph, kernels, device, parameters)
+            step = predict_device_step(graph, kernels, device, parameters, compiled=True)
             logs[spec.key].append(math.log(result.images_per_s * step.seconds / result.batch_size))
     return logs

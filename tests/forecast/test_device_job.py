@@ -46,6 +46,13 @@ def test_one_device_takes_its_steps():
     assert (answer.model, answer.model_source, answer.parameters) == ("toy", "a test", 1_000_000)
 
 
+@pytest.mark.parametrize(("kind", "waits"), [("gpu", True), ("tpu", False), ("asic", False)])
+def test_only_gpus_wait_for_a_host_that_dispatches_each_operation(kind, waits):
+    slow_host = parameters(call_s=1.0)
+    answer = forecast(law=slow_host, spec=card(kind=kind))
+    assert ("waiting for dispatch" in {part.kind for part in answer.step_by_kind}) == waits
+
+
 def test_kinds_and_limits_add_up():
     answer = forecast()
     shares = {part.kind: part.seconds for part in answer.step_by_kind}

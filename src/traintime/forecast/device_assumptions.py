@@ -33,7 +33,8 @@ EVIDENCE_LINES = {
     UNKNOWN_ARCHITECTURE: "No step was ever measured on {}, nor on anything like it: it is taken "
     "to use its data sheet's figures as other vendors' devices do",
     WHOLE_TRAININGS: "No step was ever measured on {}: it is taken to be as much faster or slower "
-    "than a GPU of its figures as it, or its like, was in whole trainings of ResNet-50",
+    "than a GPU of its figures as it, or its like, was in whole trainings of ResNet-50, which "
+    "experts had tuned",
     KNOWN_DEVICE: "{} reaches what it did in the public measurements that the law was fitted to",
     MEASURED_HERE: "{} sustains what was measured on it",
 }

@@ -28,7 +28,7 @@ from traintime.forecast.forecast import KindShare
 from traintime.forecast.kernel_time import kernel_seconds
 from traintime.forecast.processor_parameters import ProcessorParameters
 from traintime.forecast.processor_step import ProcessorKernel, predict_processor_step
-from traintime.hardware.devices import DeviceCount, DeviceSpec
+from traintime.hardware.devices import ACCELERATORS, DeviceCount, DeviceSpec
 from traintime.units import Interval
 
 SHOWN_KERNELS = 10
@@ -218,6 +218,8 @@ def _predictor(
         return on_processor
     sustained = rates(spec, precision, parameters.shares(spec))
     contiguous = len(job.sample.shape) == 3 and not channels_last
+    # Their frameworks compile a whole step before the first.
+    compiled = job.compiled or spec.kind in ACCELERATORS
 
     def on_device(phases: Phases, with_kernels: bool) -> DeviceStep:
         return predict_device_step(
@@ -228,7 +230,7 @@ def _predictor(
             optimizer=job.optimizer,
             phases=phases,
             contiguous=contiguous,
-            compiled=job.compiled,
+            compiled=compiled,
         )
 
     return on_device
