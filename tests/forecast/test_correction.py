@@ -170,3 +170,10 @@ def test_repeated_runs_do_not_feed_back():
         corrected_s = 0.02 * correction.factor
         runs.append(Pair(JOB, corrected_s / correction.factor, 0.026, f"T08:{minute:02d}"))
     assert error(correct(JOB, runs, SIGMA).factor, 1.3) < 0.02
+
+
+def test_on_an_unsteady_machine_runs_say_less_and_promise_less():
+    steady, unsteady = (correct(JOB, [run(1.3)], 0.3, u) for u in (0.0, 0.2))
+    assert 1 < unsteady.factor < steady.factor
+    assert unsteady.sigma > steady.sigma
+    assert unsteady.sigma >= math.hypot(RUN_SIGMA, 0.2)

@@ -1,11 +1,18 @@
+import math
+
 from traintime.forecast.trial import TRIAL_SIGMA, Trial
 
 
 def test_a_forecast_is_corrected_to_what_the_steps_took():
-    correction = Trial(elapsed_s=2.0, step_s=0.015, num_steps=12).correction(0.010)
+    correction = Trial(elapsed_s=2.0, step_s=0.015, num_steps=12).correction(0.010, 0.0)
     assert correction.factor == 1.5
     assert correction.sigma == TRIAL_SIGMA
     assert correction.num_runs == 0
+
+
+def test_an_unsteady_machine_is_promised_less_of():
+    trial = Trial(elapsed_s=2.0, step_s=0.015, num_steps=12)
+    assert trial.correction(0.010, 0.2).sigma == math.hypot(TRIAL_SIGMA, 0.2)
 
 
 def test_what_was_tried_is_said_beside_what_was_expected():

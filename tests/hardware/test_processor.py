@@ -1,8 +1,10 @@
+import dataclasses
+import math
 from dataclasses import replace
 
 import pytest
 
-from traintime.hardware.processor import ProcessorRates, typical
+from traintime.hardware.processor import ProcessorRates, typical, unsteadiness
 
 RATES = ProcessorRates(100e9, 200e9, 10e9, 40e9, 2e-6, 5e-6)
 
@@ -24,3 +26,13 @@ def test_a_processor_twice_as_fast_calls_in_half_the_time():
     fast = RATES.scaled_by(2.0)
     assert fast.product_flops == 200e9
     assert fast.call_s == 1e-6
+
+
+def test_unsteadiness_is_what_most_rates_vary_by():
+    steady = ProcessorRates(1e11, 2e11, 5e10, 2e11, 2e-6, 4e-6)
+    assert unsteadiness([steady, steady]) == 0.0  # too few looks to tell
+    assert unsteadiness([steady] * 5) == 0.0
+    looks = [steady.scaled_by(math.exp(0.1 * sign)) for sign in (-1, 0, 1)]
+    assert unsteadiness(looks) == pytest.approx(0.1)
+    one_rate = [dataclasses.replace(steady, call_s=seconds) for seconds in (1e-6, 2e-6, 9e-6)]
+    assert unsteadiness(one_rate) == 0.0

@@ -28,7 +28,7 @@ from traintime.errors import InputError
 from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.input_rate import InputRate, gathered_core_s
-from traintime.forecast.predict import SIGMA, Plan, forecast_job, plan_job
+from traintime.forecast.predict import Plan, forecast_job, plan_job, step_sigma
 from traintime.forecast.trial import Trial
 from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.usage import memory_left
@@ -115,7 +115,8 @@ def forecast_known_job(
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
     startup_s = trial.elapsed_s if trial else startup_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
-    correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
+    pairs = finished_pairs(under)
+    correction = correct(under, pairs, step_sigma(profile), profile.unsteadiness)
     earlier = earlier_runs(job.recipe, under)
     forecast = forecast_job(
         job.recipe, plan, profile, startup_s, correction, reading, trial, earlier

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
 
 RUN_SIGMA = 0.07
@@ -141,44 +141,50 @@ class _Belief:
 
     mean: float
     variance: float
+    run_sigma: float
 
     def joined_by(self, variance: float) -> _Belief:
         """Add a part of which nothing is known."""
-        return _Belief(self.mean, self.variance + variance)
+        return replace(self, variance=self.variance + variance)
 
     def after(self, errors: Sequence[float], own_variance: float) -> _Belief:
         """Learn from a group of runs."""
         n = len(errors)
         # Of two the lower: what else a machine does makes a run slower, never faster.
         surprise = median_low(errors) - self.mean
-        variance = own_variance + RUN_SIGMA**2 * min(1.0, math.pi / (2 * n))
+        variance = own_variance + self.run_sigma**2 * min(1.0, math.pi / (2 * n))
         spread = math.sqrt(self.variance + variance)
         trust = min(1.0, n * HUBER * spread / abs(surprise)) if surprise else 1.0
         gain = trust * self.variance / spread**2
-        return _Belief(self.mean + gain * surprise, self.variance * (1 - gain))
+        mean, variance = self.mean + gain * surprise, self.variance * (1 - gain)
+        return _Belief(mean, variance, self.run_sigma)
 
 
-def correct(job: Conditions, pairs: Iterable[Pair], sigma: float) -> Correction:
+def correct(
+    job: Conditions, pairs: Iterable[Pair], sigma: float, unsteadiness: float = 0.0
+) -> Correction:
     """Return what finished runs say about a job's forecast.
 
     Args:
         job: What will run.
         pairs: Finished runs; those of another place count nothing.
         sigma: Of the logarithm of a step's time, by the forecast's tier of evidence.
+        unsteadiness: Of the machine, which comes to what runs of one recipe differ by.
     """
+    run_sigma = math.hypot(RUN_SIGMA, unsteadiness)
     here = list(_recent(pair for pair in pairs if pair.under.place == job.place and pair.is_sound))
     own = [pair for pair in here if pair.under == job]
     of_model = [pair for pair in here if pair.under.model == job.model and pair.under != job]
     others = [pair for pair in here if pair.under.model != job.model]
-    between = max(0.0, sigma**2 - RUN_SIGMA**2)
+    between = max(0.0, sigma**2 - run_sigma**2)
     device, model, recipe = (share * between for share in (DEVICE_SHARE, MODEL_SHARE, RECIPE_SHARE))
 
-    belief = _learned(_Belief(0.0, device), _by_model(others), model + recipe)
+    belief = _learned(_Belief(0.0, device, run_sigma), _by_model(others), model + recipe)
     belief = _learned(belief.joined_by(model), _by_recipe(of_model), recipe)
     belief = _learned(belief.joined_by(recipe), _by_recipe(own), 0.0)
     return Correction(
         factor=math.exp(belief.mean),
-        sigma=math.sqrt(belief.variance + RUN_SIGMA**2),
+        sigma=math.sqrt(belief.variance + run_sigma**2),
         num_runs=len(here),
         of=_nearest(len(own), len(of_model)),
     )

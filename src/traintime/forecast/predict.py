@@ -33,6 +33,8 @@ from traintime.workload.op_graph import Workload
 SIGMA = {"measured on this machine": 0.13, "specs only": 0.7}
 """Of the logarithm of a step's time, by evidence; `benchmarks/forecast_check.py` measures it."""
 MEMORY_SIGMA = 0.15
+UNSTEADY = 0.1
+"""σ of a processor's rates from which it is said."""
 STAGE_SIGMA = 0.3
 """Of the short stages, which are mostly start-up costs."""
 HASHED_BYTES_PER_S = 1.0e9
@@ -60,6 +62,11 @@ class Plan:
         """Return the plan for samples that come at a rate."""
         step = rate.fed(self.step, self.workload.batch_size)
         return replace(self, step=step, input_rate=rate)
+
+
+def step_sigma(profile: HardwareProfile) -> float:
+    """Return σ of the logarithm of a step's time, if nothing like it was run here."""
+    return math.hypot(SIGMA[profile.evidence], profile.unsteadiness)
 
 
 def plan_job(
@@ -185,10 +192,10 @@ def forecast_job(
         earlier: Runs of the very recipe, the newest first: they say how it learns.
     """
     startup_s += reading.seconds if reading else 0.0
-    sigma = SIGMA[profile.evidence]
+    sigma = step_sigma(profile)
     correction = correction or Correction.none(sigma)
     if trial:
-        correction = trial.correction(plan.step.seconds)
+        correction = trial.correction(plan.step.seconds, profile.unsteadiness)
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
     budget, most_epochs, fitting = recipe.time_budget, recipe.epochs, math.inf
     spent_s = trial.elapsed_s if trial else 0.0
@@ -401,7 +408,9 @@ def _basis(
     if profile.evidence == "specs only":
         yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
     else:
-        yield f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
+        busy = f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
+        varies = f", when its rates varied by {format_percent(profile.unsteadiness, 0)} in seconds"
+        yield busy + varies * (profile.unsteadiness > UNSTEADY)
     if correction.num_runs:
         runs = f"{correction.num_runs} finished run{'s' * (correction.num_runs > 1)}"
         yield f"corrected by × {correction.factor:.2f} for {runs} here ({correction.of})"

@@ -32,7 +32,7 @@ from traintime.forecast.processor_probes import measure_processor
 from traintime.forecast.step_time import predict_step
 from traintime.hardware.execution import Execution
 from traintime.hardware.machine import Machine
-from traintime.hardware.processor import ProcessorRates, typical
+from traintime.hardware.processor import ProcessorRates, typical, unsteadiness
 from traintime.hardware.profile import Context, HardwareProfile, Rate
 from traintime.hardware.timer import time_calls
 from traintime.models.build import build
@@ -171,6 +171,7 @@ def measure_device(
         measured_on=date.today().isoformat(),
         software={"python": python_version(), "torch": torch.__version__},
         processor=typical(processor) if processor else None,
+        unsteadiness=unsteadiness(processor),
     )
     return replace(profile, contexts=tuple(_contexts(profile, synchronize)))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from traintime.forecast.correction import Correction
 from traintime.units import format_duration
 
-TRIAL_SIGMA = 0.15
-"""Of the logarithm of a run's steps over the ones tried; `benchmarks/forecast_check.py` measures
-it. Most of it is a shared machine, which is not the same machine a few seconds later."""
+TRIAL_SIGMA = 0.1
+"""Of the logarithm of a run's steps over the ones tried, on a machine that is steady;
+`benchmarks/forecast_check.py` measures it."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,15 @@ class Trial:
     step_s: float
     num_steps: int
 
-    def correction(self, forecast_step_s: float) -> Correction:
-        """Return what a forecast of a step is multiplied by."""
-        return Correction(self.step_s / forecast_step_s, TRIAL_SIGMA, 0, f"{self.num_steps} steps")
+    def correction(self, forecast_step_s: float, unsteadiness: float) -> Correction:
+        """Return what a forecast of a step is multiplied by.
+
+        Args:
+            forecast_step_s: What a step would have been forecast to take.
+            unsteadiness: Of the machine: what it did a moment ago, it may not do the next.
+        """
+        sigma = math.hypot(TRIAL_SIGMA, unsteadiness)
+        return Correction(self.step_s / forecast_step_s, sigma, 0, f"{self.num_steps} steps")
 
     def said(self, forecast_step_s: float) -> str:
         """Return a line for people.

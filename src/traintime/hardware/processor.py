@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,3 +54,17 @@ def typical(samples: Sequence[ProcessorRates]) -> ProcessorRates:
     """Return the median of each rate: one that another program disturbed does not count."""
     values = zip(*(dataclasses.astuple(sample) for sample in samples), strict=True)
     return ProcessorRates(*map(statistics.median, values))
+
+
+def unsteadiness(samples: Sequence[ProcessorRates]) -> float:
+    """Return σ of the logarithm of a rate from one look to the next, the median of all rates.
+
+    What a forecast cannot know of a machine that others share: it is not the same a second later.
+    """
+    if len(samples) < LEAST_SAMPLES:
+        return 0.0
+    values = zip(*(dataclasses.astuple(sample) for sample in samples), strict=True)
+    return statistics.median(statistics.stdev(map(math.log, rates)) for rates in values)
+
+
+LEAST_SAMPLES = 3

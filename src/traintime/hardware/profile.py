@@ -72,6 +72,7 @@ class HardwareProfile:
         measured_on: ISO date.
         software: Versions that matter, by name.
         processor: What all else on a processor is a share of; None for other devices.
+        unsteadiness: σ of the logarithm of the processor's rates from second to second.
     """
 
     machine: Machine
@@ -85,6 +86,7 @@ class HardwareProfile:
     measured_on: str
     software: dict[str, str]
     processor: ProcessorRates | None = None
+    unsteadiness: float = 0.0
 
     def rate(self, kind: str, form: str, size: Sequence[float]) -> float | None:
         """Return FLOP/s or byte/s of an operation, or None if its kind was never measured so.

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from traintime.clock.eta import Eta, remaining
 from traintime.forecast.forecast import Forecast
+from traintime.forecast.predict import UNSTEADY
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
 from traintime.recipe.steering import change_in_words
@@ -64,6 +65,15 @@ def machine_lines(profile: HardwareProfile) -> RenderableType:
         ),
         ("Evidence", f"{profile.evidence}, {profile.device}, {profile.measured_on}"),
     ]
+    if profile.unsteadiness > UNSTEADY:
+        varied = format_percent(profile.unsteadiness, 0)
+        rows.append(
+            (
+                "Unsteady",
+                f"rates varied by {varied} within seconds, as on a machine that is shared or busy; "
+                "forecasts are as much wider",
+            )
+        )
     return labelled(rows)
 
 
