@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import math
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -7,8 +9,9 @@ import pytest
 from traintime.api.job import read_job
 from traintime.errors import InputError
 from traintime.forecast.correction import Correction
-from traintime.forecast.predict import forecast_job, plan_job
+from traintime.forecast.predict import SETUP_S, forecast_job, plan_job
 from traintime.forecast.time_budget import fitting_epochs
+from traintime.forecast.trial import Trial
 from traintime.hardware.profile import HardwareProfile
 
 
@@ -175,3 +178,31 @@ def test_no_interval_reaches_beyond_the_deadline(profile):
     _, answer = forecast(profile, "data=mnist", "model=lenet", "budget=20s", "target=accuracy:0.99")
     assert answer.total_s.high <= 20
     assert answer.time_to_target_s is None or answer.time_to_target_s.high <= 20
+
+
+def test_tried_steps_say_how_fast_the_machine_is_now_and_what_has_passed(profile):
+    measured = replace(profile, evidence="measured on this machine")
+    job = read_job(None, {"data": "mnist", "model": "lenet", "target": "accuracy:0.99"})
+    plan = plan_job(job.recipe, job.network, job.sizes, "cpu", measured)
+    trial = Trial(elapsed_s=3.0, step_s=2 * plan.step.seconds, num_steps=12)
+    before = forecast_job(job.recipe, plan, measured, 1.0)
+    after = forecast_job(job.recipe, plan, measured, 3.0, trial=trial)
+    assert after.step_time_s.median == pytest.approx(2 * before.step_time_s.median)
+    assert after.stages_s["train"].median == pytest.approx(2 * before.stages_s["train"].median)
+    judged = before.stages_s["validate"].median
+    assert after.stages_s["validate"].median == pytest.approx(2 * judged)
+    assert after.stages_s["prepare"].median == pytest.approx(3.0 + SETUP_S)
+    assert after.uncorrected_step_s == pytest.approx(before.step_time_s.median)
+    assert after.evidence == "run on this machine"
+
+
+def test_on_a_machine_that_is_shared_a_forecast_is_wider_and_says_so(profile):
+    measured = replace(profile, evidence="measured on this machine")
+    job = read_job(None, {"data": "mnist", "model": "lenet"})
+    plan = plan_job(job.recipe, job.network, job.sizes, "cpu", measured)
+    shared = replace(measured, unsteadiness=0.2)
+    steady, unsteady = (forecast_job(job.recipe, plan, m, 0.0) for m in (measured, shared))
+    assert unsteady.step_time_s.sigma == pytest.approx(math.hypot(0.13, 0.2))
+    assert steady.step_time_s.sigma == pytest.approx(0.13)
+    assert "its rates varied by 20 %" in unsteady.assumptions[0]
+    assert "varied" not in steady.assumptions[0]

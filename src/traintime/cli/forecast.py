@@ -229,6 +229,8 @@ def _plot_path(typed: str | None) -> Path | None:
 
 def _write_plot(path: Path | None, forecasts: Sequence[DeviceForecast], *, as_json: bool) -> None:
     """Write the page if one was asked for, and say where it is."""
+    if path is None:
+        return
     from traintime import __version__
     from traintime.cli.display import make_console
     from traintime.cli.output import shown_path
@@ -236,8 +238,6 @@ def _write_plot(path: Path | None, forecasts: Sequence[DeviceForecast], *, as_js
     from traintime.ledger.atomic import write_bytes_atomically
     from traintime.report.device_plot import render_device_plot
 
-    if path is None:
-        return
     try:
         write_bytes_atomically(path, render_device_plot(forecasts, __version__).encode())
     except StorageError as error:

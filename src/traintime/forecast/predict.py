@@ -326,13 +326,15 @@ def _stages(
     trial: Trial | None = None,
 ) -> Mapping[str, Interval]:
     work, rate = plan.workload, plan.input_rate
-    judge_sigma = max(SIGMA[profile.evidence], STAGE_SIGMA)
+    judge_sigma = max(step_sigma(profile), STAGE_SIGMA)
+    # What tried steps say of the machine holds for judging too; what finished runs say, may not.
+    pace = step.median / plan.step.seconds if trial else 1.0
 
     def judge(samples: int) -> float:
         seconds = predict_inference(
             work.graph, samples, plan.execution, profile, min(samples, VALIDATION_BATCH)
         )
-        return rate.together_s(seconds, samples) if rate else seconds
+        return pace * (rate.together_s(seconds, samples) if rate else seconds)
 
     read_bytes = 0 if rate else work.resident_bytes
     reading_s = read_bytes * (1 / profile.disk_bytes_per_s + 1 / HASHED_BYTES_PER_S)
