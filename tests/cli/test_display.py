@@ -66,6 +66,22 @@ def test_measuring_is_a_bar_in_a_terminal_and_leaves_nothing(terminal: Console) 
     assert printed(terminal).count(SHOW_CURSOR) == 1
 
 
+def test_why_nothing_is_seen_yet_is_said_for_a_moment(terminal: Console) -> None:
+    display = Display(terminal)
+    display.on_preparing(read_recipe(["data=digits", "model=mlp"]))
+    assert "reading digits, trying a few steps of mlp" in printed(terminal)
+    display.close()
+    assert printed(terminal).count(HIDE_CURSOR) == printed(terminal).count(SHOW_CURSOR) == 1
+
+
+def test_a_forecast_that_was_put_right_is_said_with_why() -> None:
+    console = Console(file=io.StringIO(), width=140)
+    forecast = traintime.train(**QUICK | {"epochs": 6}).forecast
+    Display(console).on_trial(forecast)
+    assert "Forecast now" in printed(console)
+    assert "steps were tried right before" in printed(console)
+
+
 def test_only_an_epoch_better_than_all_before_is_marked(
     terminal: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

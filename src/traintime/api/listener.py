@@ -22,6 +22,9 @@ class Listener:
     def on_measuring(self, what: str, share: float) -> None:
         """Called while the machine is measured, with the share that is done."""
 
+    def on_preparing(self, recipe: Recipe) -> None:
+        """Called before the data is read and steps are tried, if the forecast waits for that."""
+
     def on_forecast(self, recipe: Recipe, forecast: Forecast, folder: Path) -> None:
         """Called once the forecast is made, before anything is trained."""
 

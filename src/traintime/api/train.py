@@ -287,6 +287,8 @@ def _train_and_test(
     is_told = profile is None or _begins_late(job, forecast)
     if is_told:
         _tell(job, forecast, folder, listener)
+    else:
+        listener.on_preparing(job.recipe)
     try:
         with stop.immediate():
             # Reading and checking the data releases the interpreter; importing torch takes as long.

@@ -70,6 +70,15 @@ class Display(Listener):
         if what == "done":
             self.close()
 
+    def on_preparing(self, recipe: Recipe) -> None:
+        """Say for a moment why nothing is seen yet."""
+        if not self.is_live:
+            return
+        line = Text("Preparing".ljust(terminal.LABEL_WIDTH), "dim")
+        line.append(f"reading {recipe.data_name}, trying a few steps of {recipe.model} ...", "dim")
+        self._live = Live(line, console=self.console, transient=True, auto_refresh=False)
+        self._live.start(refresh=True)
+
     def on_forecast(self, recipe: Recipe, forecast: Forecast, folder: Path) -> None:
         """Show the forecast before anything is trained."""
         self.close()
