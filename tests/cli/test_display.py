@@ -78,7 +78,7 @@ def test_a_forecast_that_was_put_right_is_said_with_why() -> None:
     console = Console(file=io.StringIO(), width=140)
     forecast = traintime.train(**QUICK | {"epochs": 6}).forecast
     Display(console).on_trial(forecast)
-    assert "Forecast now" in printed(console)
+    assert "run on this machine" in printed(console)
     assert "steps were tried right before" in printed(console)
 
 

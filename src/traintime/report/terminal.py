@@ -151,7 +151,7 @@ def trial_lines(forecast: Forecast) -> RenderableType:
     """Return what a forecast that was told already became by real steps."""
     total = Text.assemble((format_interval(forecast.total_s), "bold cyan"))
     total.append(f"   80 % interval · {forecast.evidence}", "dim")
-    return labelled([("Forecast now", total), ("", Text(forecast.assumptions[0], "dim"))])
+    return labelled([("Forecast", total), ("", Text(forecast.assumptions[0], "dim"))])
 
 
 def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, RenderableType]]:
