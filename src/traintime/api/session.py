@@ -29,7 +29,8 @@ from traintime.clock.eta import Clock
 from traintime.data.catalogue import DataFacts
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
-from traintime.data.prepare import PreparedImages, Samples, StoredSamples, prepare
+from traintime.data.own_table import RawTable
+from traintime.data.prepare import AnySamples, PreparedParts, TableSamples, prepare
 from traintime.data.resident import OrderedBatches
 from traintime.data.streamed import StreamedInOrder
 from traintime.evaluate.metrics import Classification, classify
@@ -83,7 +84,7 @@ class Session:
         self.recipe = planned_recipe(job.recipe, forecast)
         self.deadline = _deadline(job.recipe, forecast)
 
-    def run(self, raw: RawImages, stop: StopRequest, *, resume: bool) -> TrainResult:
+    def run(self, raw: RawImages | RawTable, stop: StopRequest, *, resume: bool) -> TrainResult:
         """Prepare, train, evaluate, and leave everything in the run folder.
 
         Args:
@@ -160,7 +161,7 @@ class Session:
             lambda size: predict(module, test.in_batches_of(size), self.execution)
         )
 
-    def _loop_job(self, module: nn.Module, prepared: PreparedImages, feed: Feed) -> Job:
+    def _loop_job(self, module: nn.Module, prepared: PreparedParts, feed: Feed) -> Job:
         recipe = self.recipe
         held_out = feed.in_order(prepared.validation)
 
@@ -289,19 +290,24 @@ def _peak_memory(device: str) -> int | None:
     return peak_resident_bytes()
 
 
-def _mistakes(
-    test: Samples | StoredSamples, predictions: Predictions, facts: DataFacts
-) -> list[dict[str, Any]]:
-    """Return the wrong predictions that the model was surest of, with their pictures."""
+def _mistakes(test: AnySamples, predictions: Predictions, facts: DataFacts) -> list[dict[str, Any]]:
+    """Return the wrong predictions that the model was surest of, with what can be seen of each."""
     return [
         {
-            "png": _png(test.image(index)),
+            **_seen(test, index),
             "truth": facts.classes[int(predictions.labels[index])],
             "predicted": facts.classes[int(predictions.predicted[index])],
             "confidence": float(predictions.confidence[index]),
         }
         for index in predictions.worst(SHOWN_MISTAKES)
     ]
+
+
+def _seen(test: AnySamples, index: int) -> dict[str, Any]:
+    """Return a picture of a sample, or the cells of its row."""
+    if isinstance(test, TableSamples):
+        return {"cells": test.shown[index]}
+    return {"png": _png(test.image(index))}
 
 
 def _png(pixels: Bytes) -> str:

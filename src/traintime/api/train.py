@@ -33,8 +33,8 @@ from traintime.api.job import (
 )
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
-from traintime.api.own_images import load_data, note_images
 from traintime.api.past_runs import conditions
+from traintime.api.run_data import load_data, note_data
 from traintime.errors import (
     DivergedError,
     InputError,
@@ -140,17 +140,17 @@ def train(
         StorageError: The disk refused a write.
     """
     callbacks = checked_callbacks(callbacks)
-    job = read_job(recipe, fields)
+    listener = listener or Listener()
+    job = read_job(recipe, fields, say=listener.say)
     require_torch()
     _require_compiler(job.recipe)
-    listener = listener or Listener()
     profile = profile_for(job, listener)
     began_at = perf_counter()
     job = with_input(job, profile.device)
     forecast = forecast_known_job(job, profile)
     what = re.sub(r"[^\w.-]+", "-", job.recipe.data_name)
     folder = RunFolder.create(runs_folder(), f"{what}-{job.recipe.model}", __version__)
-    note_images(folder, job.facts)
+    note_data(folder, job.facts)
     folder.write_recipe(job.recipe.model_dump(mode="json"))
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
