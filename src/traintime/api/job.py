@@ -124,7 +124,6 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
     forecast = forecast_job(job.recipe, plan, profile, startup_s, correction, reading)
     said = rate.said(compute_s, job.recipe.batch_size) if rate else (job.input.said,)
-    said = (*said, job.facts.table.said(job.facts.title) if job.facts.table else "")
     forecast = replace(forecast, assumptions=(*forecast.assumptions, *filter(None, said)))
     if job.recipe.budget is None:
         return forecast

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
@@ -306,7 +307,7 @@ def _mistakes(test: AnySamples, predictions: Predictions, facts: DataFacts) -> l
 def _seen(test: AnySamples, index: int) -> dict[str, Any]:
     """Return a picture of a sample, or the cells of its row."""
     if isinstance(test, TableSamples):
-        return {"cells": test.shown[index]}
+        return asdict(test.shown[index])
     return {"png": _png(test.image(index))}
 
 

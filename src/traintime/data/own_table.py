@@ -18,7 +18,7 @@ from traintime.data.damage_bound import most_damaged, share_that_allows
 from traintime.data.draw import PartRows, divide, with_every_class
 from traintime.data.fetch import Say
 from traintime.data.image_layout import listed
-from traintime.data.table_cache import PreparedTable, keep_table, read_table, with_digest
+from traintime.data.table_cache import PreparedTable, ShownRow, keep_table, read_table, with_digest
 from traintime.data.table_columns import Column
 from traintime.data.table_encoding import Encoded, encode, stacked
 from traintime.data.table_facts import TableFacts
@@ -127,9 +127,9 @@ def _divided(recipe: Recipe, path: Path, table: UsableTable) -> PartRows:
     return with_every_class(parts, table.labels)
 
 
-def _shown(table: UsableTable, columns: list[Column], unit: str, row: np.int64) -> dict[str, str]:
+def _shown(table: UsableTable, columns: list[Column], unit: str, row: np.int64) -> ShownRow:
     cells = {column.name: column.cells[row] for column in columns}
-    return {"row": f"{unit} {table.numbers[row]:,}", **cells}
+    return ShownRow(f"{unit} {table.numbers[row]:,}", cells)
 
 
 def _refuse_no_features(
@@ -161,9 +161,7 @@ def _first_of(facts: TableFacts) -> str:
 
 def facts_of_prepared(path: Path, facts: TableFacts) -> DataFacts:
     """Return the facts of a table as those of a data set."""
-    return facts_of_table(
-        path, facts.classes, facts.used, num_features=len(facts.features), table=facts
-    )
+    return facts_of_table(path, facts.classes, facts.used, num_features=facts.width, table=facts)
 
 
 def told_of(path: Path, facts: TableFacts) -> Iterator[str]:

@@ -15,7 +15,7 @@ from traintime.data.formats import Bytes
 from traintime.data.image_store import ImageStore
 from traintime.data.own_table import RawTable
 from traintime.data.pixel_statistics import Statistics, statistics_of_pixels
-from traintime.data.table_cache import PreparedTable
+from traintime.data.table_cache import PreparedTable, ShownRow
 from traintime.recipe import Recipe
 
 
@@ -73,7 +73,7 @@ class TableSamples:
 
     features: Tensor
     labels: Tensor
-    shown: tuple[dict[str, str], ...] = ()
+    shown: tuple[ShownRow, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,7 +136,7 @@ def _divided(
 
 
 def _of_table(table: PreparedTable) -> PreparedParts:
-    def samples(rows: Rows, shown: tuple[dict[str, str], ...] = ()) -> TableSamples:
+    def samples(rows: Rows, shown: tuple[ShownRow, ...] = ()) -> TableSamples:
         features, labels = table.features[rows], table.labels[rows]
         return TableSamples(torch.from_numpy(features), torch.from_numpy(labels), shown)
 

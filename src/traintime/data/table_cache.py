@@ -7,8 +7,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,19 @@ KEPT = 16
 
 
 @dataclass(frozen=True)
+class ShownRow:
+    """What is shown of a row.
+
+    Args:
+        row: Where it stands, "line 17".
+        cells: The first ones that tell something, by column.
+    """
+
+    row: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class PreparedTable:
     """The rows of a table, ready for a network.
 
@@ -34,14 +47,14 @@ class PreparedTable:
         features: (N, F).
         labels: (N,), the class of each row.
         parts: Which rows each part has.
-        shown: What is shown of each row of the test part: where it stands, and a few of its cells.
+        shown: What is shown of each row of the test part.
     """
 
     facts: TableFacts
     features: Features
     labels: Rows
     parts: PartRows
-    shown: tuple[dict[str, str], ...]
+    shown: tuple[ShownRow, ...]
 
 
 def with_digest(table: PreparedTable) -> PreparedTable:
@@ -72,7 +85,8 @@ def keep_table(table: PreparedTable, source: Path) -> None:
     """
     key = table.facts.key
     remove_leftovers(place_of(key))
-    text = json.dumps({"facts": table.facts.to_json(), "shown": table.shown}).encode()
+    shown = [asdict(row) for row in table.shown]
+    text = json.dumps({"facts": table.facts.to_json(), "shown": shown}).encode()
     arrays = {**_arrays(table), "text": np.frombuffer(text, np.uint8)}
     digests: list[str] = []
 
@@ -106,11 +120,10 @@ def read_table(key: str) -> PreparedTable | None:
 
 def _from_arrays(arrays: dict[str, Any]) -> PreparedTable:
     text = json.loads(arrays["text"].tobytes())
-    shown: Sequence[dict[str, str]] = text["shown"]
     return PreparedTable(
         TableFacts.from_json(text["facts"]),
         arrays["features"],
         arrays["labels"],
         PartRows(arrays["train"], arrays.get("validation"), arrays["test"]),
-        tuple(shown),
+        tuple(ShownRow(**row) for row in text["shown"]),
     )

@@ -41,12 +41,17 @@ class TableFacts:
     repaired: Mapping[str, str]
     notes: tuple[str, ...]
 
+    @property
+    def width(self) -> int:
+        """Features that a network is given of a row."""
+        return len(self.features)
+
     def said(self, title: str) -> str:
         """Say what was read, for the assumptions of a forecast."""
         skipped = f", {len(self.skipped):,} of which cannot be used" if self.skipped else ""
         return (
-            f"'{title}' was read for this forecast and a copy is kept: {self.rows:,} rows{skipped},"
-            f" {len(self.features):,} features to tell {len(self.classes)} classes by"
+            f"'{title}' is read and a copy is kept: {self.rows:,} rows{skipped}, {self.width:,} "
+            f"features, {len(self.classes)} classes"
         )
 
     def to_json(self) -> dict[str, Any]:

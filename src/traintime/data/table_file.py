@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ MOST_LINES = 1000
 """That one cell in quotation marks may span."""
 QUOTE = '"'
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+NO_TEXT, LOOKED_THROUGH = re.compile(rb"[\x00-\x08\x0e-\x1f]"), 4096
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _parse_text(path: Path, content: bytes) -> TableFile:
         raise InputError(f"'{path}' is empty. Expected is a line of names, and rows below")
     delimiter = _delimiter(lines[first : first + TRIED_LINES])
     header, start = _header(lines, first, delimiter)
+    notes = (*notes, *_doubts(path, header))
     rows: list[list[str]] = []
     numbers: list[int] = []
     broken: dict[int, str] = {}
@@ -152,7 +155,7 @@ def _parse_text(path: Path, content: bytes) -> TableFile:
 def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
     if content.startswith(UTF16_MARKS):
         return content.decode("utf-16", errors="replace"), ()
-    if b"\0" in content[:4096]:
+    if NO_TEXT.search(content[:LOOKED_THROUGH]):
         raise InputError(
             f"'{path}' is no text, whatever its name says. Expected is a file of lines whose cells "
             "are separated by commas, semicolons or tabs"
@@ -183,6 +186,14 @@ def _header(lines: Sequence[str], first: int, delimiter: str) -> tuple[tuple[str
     names = [" ".join(cell.split()) for cell in cells]
     # The names of an index, as pandas and R write it, are left empty.
     return tuple(name or f"column {i + 1}" for i, name in enumerate(names)), first + taken
+
+
+def _doubts(path: Path, header: Sequence[str]) -> Iterator[str]:
+    if sum(name.strip("-").replace(".", "", 1).isdigit() for name in header) > len(header) / 2:
+        yield (
+            f"The first line of '{path.name}' is taken for the names of its columns, and looks like "
+            "a row. Put a line of names above it"
+        )
 
 
 def _records(

@@ -89,7 +89,8 @@ def usable_rows(path: Path, table: TableFile, label: str | None) -> UsableTable:
 
 
 def _too_rare(truth: str, counts: Counter[str]) -> str:
-    return f"is one of {counts[truth]} of class {truth!r}, and {LEAST_OF_CLASS} are needed"
+    rows = "row has" if counts[truth] == 1 else "rows have"
+    return f"is of class {truth!r}, which {counts[truth]} {rows}, and {LEAST_OF_CLASS} are needed"
 
 
 def _place_of_label(path: Path, table: TableFile, label: str | None) -> int:
@@ -186,8 +187,8 @@ def _without_repeats(path: Path, table: TableFile, rows: Rows) -> tuple[Rows, in
     if possible > 2 * math.log(len(rows)):
         return np.array(first, np.int64), repeats, ()
     note = (
-        f"{repeats:,} of {len(rows):,} rows of '{path.name}' repeat another one and are kept: with "
-        "so few values, rows are equal by chance"
+        f"Rows of '{path.name}' that repeat another one are kept ({repeats:,} of {len(rows):,}): "
+        "with so few values, some are equal by chance"
     )
     return rows, 0, (note,)
 
