@@ -94,7 +94,8 @@ def _facts_of(recipe: Recipe, say: Callable[[str], None]) -> DataFacts:
         raise MissingExtraError("Reading a table", "train", "numpy")
     from traintime.data.own_table import facts_of_prepared, prepared_table
 
-    return facts_of_prepared(recipe.table, prepared_table(recipe, say).facts)
+    room_bytes = memory_left(os.getpid())[0]
+    return facts_of_prepared(recipe.table, prepared_table(recipe, say, room_bytes).facts)
 
 
 def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:

@@ -191,8 +191,8 @@ def _header(lines: Sequence[str], first: int, delimiter: str) -> tuple[tuple[str
 def _doubts(path: Path, header: Sequence[str]) -> Iterator[str]:
     if sum(name.strip("-").replace(".", "", 1).isdigit() for name in header) > len(header) / 2:
         yield (
-            f"The first line of '{path.name}' is taken for the names of its columns, and looks like "
-            "a row. Put a line of names above it"
+            f"The first line of '{path.name}' is taken for the names of its columns, and looks "
+            "like a row. Put a line of names above it"
         )
 
 
