@@ -14,7 +14,7 @@ from traintime.api.advice import budget_advice
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.api.past_runs import conditions, finished_pairs
-from traintime.architecture import Network, network_for
+from traintime.architecture import Network, check_model, network_for
 from traintime.data.catalogue import (
     DEFAULT_IMAGE_SIZE,
     DataFacts,
@@ -90,6 +90,7 @@ def read_job(
 def _facts_of(recipe: Recipe, say: Callable[[str], None]) -> DataFacts:
     if recipe.table is None:
         return find(recipe.data, recipe.image_size or DEFAULT_IMAGE_SIZE)
+    check_model(recipe)
     if find_spec("numpy") is None:
         raise MissingExtraError("Reading a table", "train", "numpy")
     from traintime.data.own_table import facts_of_prepared, prepared_table

@@ -44,12 +44,7 @@ def network_for(recipe: Recipe, input_shape: Shape, num_classes: int) -> Network
         UnknownNameError: No network has this name.
         InputError: The images are too small for the network, or are no images.
     """
-    if recipe.model not in NETWORKS:
-        raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
-    if len(input_shape) == 1 and recipe.model != "mlp":
-        raise InputError(
-            f"{recipe.model} is for images, and {recipe.data_name} is a table; type model=mlp"
-        )
+    check_model(recipe)
     least = LEAST_IMAGE_SIDE[recipe.model]
     if min(input_shape[1:], default=least) < least:
         instead = f"image_size={LENET_SIDE}" if recipe.folder else "model=mlp"
@@ -61,6 +56,21 @@ def network_for(recipe: Recipe, input_shape: Shape, num_classes: int) -> Network
     network = Network(recipe.model, input_shape, num_classes, layers)
     assert output_shape(network.layers, input_shape) == (num_classes,)
     return network
+
+
+def check_model(recipe: Recipe) -> None:
+    """Refuse a network that nobody knows, or that does not take the recipe's kind of data.
+
+    Raises:
+        UnknownNameError: No network has this name.
+        InputError: It is for images, and the data are a table.
+    """
+    if recipe.model not in NETWORKS:
+        raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
+    if recipe.table and recipe.model != "mlp":
+        raise InputError(
+            f"{recipe.model} is for images, and {recipe.data_name} is a table; type model=mlp"
+        )
 
 
 def _mlp(recipe: Recipe, input_shape: Shape, num_classes: int) -> tuple[Layer, ...]:
