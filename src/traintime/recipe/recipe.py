@@ -290,8 +290,8 @@ class Recipe(BaseModel):
         if not isinstance(values, dict):
             return values
         given: dict[str, Any] = {**values}
-        data = str(given.get("data") or "")
-        own = folder_named_by(data) or table_named_by(data)
+        data = str(given["data"]) if given.get("data") else None
+        own = data and (folder_named_by(data) or table_named_by(data))
         if own:
             given["data"] = str(own)
             if given.get("image_size") is None:
