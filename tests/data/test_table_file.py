@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,11 @@ def test_a_first_line_of_numbers_is_doubted():
     assert "looks like a row" in parsed("5.1,3.5,setosa\n4.9,3.0,setosa\n").notes[0]
 
 
+def test_names_that_most_rows_do_not_fit_to_are_refused():
+    said = refused("a,b\n" + "1,2,3\n" * 5)
+    assert "names 2 columns, and most lines have 3 fields: a, b. Mend the line of names" in said
+
+
 def test_two_columns_of_one_name_are_refused():
     assert "more than one column named b" in refused("a,b,b\n1,2,3\n")
 
@@ -117,3 +123,28 @@ def test_a_table_that_is_not_there_is_refused_with_the_nearest_name(tmp_path: Pa
         check_is_there(tmp_path / "kredit.csv")
     with pytest.raises(InputError, match="Check the path with: ls"):
         check_is_there(tmp_path / "none" / "kredit.csv")
+
+
+def test_a_byte_that_rotted_costs_its_cell_and_not_the_file():
+    text = bytearray("a,b\n" + "1,2\n" * 200, "ascii")
+    text[4] ^= 0x20  # a 1 that became a control character
+    table = parsed(bytes(text))
+    assert table.rows[0] == ["\x11", "2"]
+    assert len(table.rows) == 200
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_file_that_rots_anywhere_is_read_or_refused(seed: int):
+    chance = random.Random(seed)
+    rows = "".join(f'{i},"name {i % 5}",{i * 0.37:.2f},{"ab"[i % 2]}\n' for i in range(200))
+    content = bytearray(f"n,name,value,y\n{rows}", "ascii")
+    for _ in range(chance.randrange(1, 60)):
+        content[chance.randrange(15, len(content))] = chance.choice(b'\0\x07"",,\n\r;\xe4z')
+    del content[chance.randrange(200, 2 * len(content)) :]
+    try:
+        table = parsed(bytes(content))
+    except InputError:
+        return
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert set(table.numbers).isdisjoint(table.broken)
+    assert len(table.rows) > 0.5 * content.count(b"\n")

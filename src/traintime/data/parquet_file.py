@@ -31,7 +31,7 @@ def parse_parquet(path: Path, content: bytes) -> TableFile:
 
     try:
         frame = polars.read_parquet(io.BytesIO(content))
-    except (polars.exceptions.PolarsError, OSError) as error:
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"'{path}' cannot be read as Parquet ({reason}). Write it anew, or as .csv"

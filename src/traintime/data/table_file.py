@@ -24,7 +24,7 @@ MOST_LINES = 1000
 """That one cell in quotation marks may span."""
 QUOTE = '"'
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-NO_TEXT, LOOKED_THROUGH = re.compile(rb"[\x00-\x08\x0e-\x1f]"), 4096
+NO_TEXT, LOOKED_THROUGH, MOST_OF_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]"), 4096, 0.01
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def _parse_text(path: Path, content: bytes) -> TableFile:
     delimiter = _delimiter(lines[first : first + TRIED_LINES])
     header, start = _header(lines, first, delimiter)
     notes = (*notes, *_doubts(path, header))
+    _refuse_other_widths(path, header, lines[start : start + TRIED_LINES], delimiter)
     rows: list[list[str]] = []
     numbers: list[int] = []
     broken: dict[int, str] = {}
@@ -155,7 +156,9 @@ def _parse_text(path: Path, content: bytes) -> TableFile:
 def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
     if content.startswith(UTF16_MARKS):
         return content.decode("utf-16", errors="replace"), ()
-    if NO_TEXT.search(content[:LOOKED_THROUGH]):
+    looked_through = content[:LOOKED_THROUGH]
+    # A few are damage, of cells that will be named.
+    if len(NO_TEXT.findall(looked_through)) > MOST_OF_NO_TEXT * len(looked_through):
         raise InputError(
             f"'{path}' is no text, whatever its name says. Expected is a file of lines whose cells "
             "are separated by commas, semicolons or tabs"
@@ -186,6 +189,19 @@ def _header(lines: Sequence[str], first: int, delimiter: str) -> tuple[tuple[str
     names = [" ".join(cell.split()) for cell in cells]
     # The names of an index, as pandas and R write it, are left empty.
     return tuple(name or f"column {i + 1}" for i, name in enumerate(names)), first + taken
+
+
+def _refuse_other_widths(
+    path: Path, header: Sequence[str], lines: Sequence[str], delimiter: str
+) -> None:
+    """Refuse names that most rows do not fit to: then it is their line that is wrong."""
+    widths = Counter(len(_plain_cells(line, delimiter)) for line in lines if line.strip())
+    width, count = widths.most_common(1)[0] if widths else (len(header), 0)
+    if width != len(header) and count > 2 and count > widths.total() / 2:
+        raise InputError(
+            f"The first line of '{path}' names {len(header):,} columns, and most lines have "
+            f"{width:,} fields: {listed(list(header))}. Mend the line of names"
+        )
 
 
 def _doubts(path: Path, header: Sequence[str]) -> Iterator[str]:
