@@ -99,8 +99,8 @@ def _refuse_too_large(path: Path, size: int, room_bytes: float) -> None:
 
 def _key(recipe: Recipe, sha256: str) -> str:
     drawn_by = (recipe.seed, recipe.split, recipe.validate_on, recipe.train_samples)
-    ending = recipe.table.suffix.lower() if recipe.table else ""
-    what = (VERSION, sha256, ending, recipe.label, *drawn_by)
+    name = recipe.table.name if recipe.table else ""  # messages say it
+    what = (VERSION, name, sha256, recipe.label, *drawn_by)
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
