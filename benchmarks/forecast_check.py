@@ -3,10 +3,12 @@
     python benchmarks/forecast_check.py            # a few minutes
     python benchmarks/forecast_check.py --quick    # without the larger networks
 
-Every case is forecast from the machine's measured rates and then run. The probes hold LeNet and an
-MLP as whole networks, so the small cases are near what was measured; the large networks are not.
+Every case is forecast from the machine's measured rates, then by a few steps tried right before it
+is trained, and then run. The probes hold LeNet and an MLP as whole networks, so the small cases are
+near what was measured; the large networks are not.
 
-The spread of log(actual / forecast) is what `SIGMA` in `forecast/predict.py` is set by.
+The spread of log(actual / forecast) is what `SIGMA` in `forecast/predict.py` is set by, for the
+rates, and `TRIAL_SIGMA` in `forecast/trial.py`, for the steps.
 """
 
 from __future__ import annotations
@@ -38,12 +40,12 @@ SMALL = (
     ("lenet", "cifar10", "batch_size=128 activation=gelu optimizer=adamw epochs=1"),
 )
 LARGE = (
-    ("resnet9", "cifar10", "batch_size=64 train_samples=1280 epochs=1"),
-    ("resnet9", "mnist", "batch_size=64 train_samples=1280 precision=fp32 epochs=1"),
-    ("resnet18", "cifar10", "batch_size=32 train_samples=640 epochs=1"),
-    ("resnet18", "cifar10", "batch_size=32 train_samples=640 precision=fp32 epochs=1"),
-    ("vgg11", "cifar10", "batch_size=64 train_samples=1280 epochs=1"),
-    ("vgg11", "mnist", "batch_size=128 train_samples=2560 optimizer=sgd epochs=1"),
+    ("resnet9", "cifar10", "batch_size=64 train_samples=6656 epochs=1"),
+    ("resnet9", "mnist", "batch_size=64 train_samples=6656 precision=fp32 epochs=1"),
+    ("resnet18", "cifar10", "batch_size=32 train_samples=3328 epochs=1"),
+    ("resnet18", "cifar10", "batch_size=32 train_samples=3328 precision=fp32 epochs=1"),
+    ("vgg11", "cifar10", "batch_size=64 train_samples=6656 epochs=1"),
+    ("vgg11", "mnist", "batch_size=128 train_samples=13312 optimizer=sgd epochs=1"),
 )
 
 
@@ -53,7 +55,8 @@ class Case:
 
     Args:
         job: What it was.
-        forecast_step_s: Median of the forecast.
+        rates_step_s: Of a step, by the machine's rates alone.
+        forecast_step_s: By the steps that were tried.
         actual_step_s: Median over the windows of the run.
         forecast_total_s: Median of the forecast.
         actual_total_s: What the run took.
@@ -61,6 +64,7 @@ class Case:
     """
 
     job: str
+    rates_step_s: float
     forecast_step_s: float
     actual_step_s: float
     forecast_total_s: float
@@ -91,6 +95,7 @@ def _run(model: str, data: str, words: str) -> Case:
     step = result.step_time_s["median"] if result.step_time_s else math.nan
     return Case(
         job=f"{model} {data} {words} ({result.forecast.execution})",
+        rates_step_s=result.forecast.uncorrected_step_s,
         forecast_step_s=result.forecast.step_time_s.median,
         actual_step_s=step,
         forecast_total_s=result.forecast.total_s.median,
@@ -100,26 +105,42 @@ def _run(model: str, data: str, words: str) -> Case:
 
 
 def _summary(cases: list[Case]) -> dict[str, float]:
+    rates = [math.log(case.actual_step_s / case.rates_step_s) for case in cases]
     steps = [math.log(case.actual_step_s / case.forecast_step_s) for case in cases]
     totals = [math.log(case.actual_total_s / case.forecast_total_s) for case in cases]
     return {
         "cases": len(cases),
-        "step_median_error": statistics.median(abs(math.expm1(error)) for error in steps),
-        "step_log_bias": statistics.mean(steps),
-        "step_log_rms": math.sqrt(statistics.mean(error**2 for error in steps)),
+        **_errors("rates_step", rates),
+        **_errors("step", steps),
         "total_median_error": statistics.median(abs(math.expm1(error)) for error in totals),
         "total_coverage_of_80": sum(case.inside for case in cases) / len(cases),
+    }
+
+
+def _errors(name: str, logs: list[float]) -> dict[str, float]:
+    return {
+        f"{name}_median_error": statistics.median(abs(math.expm1(error)) for error in logs),
+        f"{name}_log_bias": statistics.mean(logs),
+        f"{name}_log_rms": math.sqrt(statistics.mean(error**2 for error in logs)),
     }
 
 
 def _table(cases: list[Case]) -> Table:
     table = Table(title="Forecast against fact")
     table.add_column("job")
-    for heading in ("step forecast", "step actual", "ratio", "total forecast", "total actual"):
+    for heading in (
+        "step by rates",
+        "step forecast",
+        "step actual",
+        "ratio",
+        "total forecast",
+        "total actual",
+    ):
         table.add_column(heading, justify="right")
     for case in cases:
         table.add_row(
             case.job,
+            f"{case.rates_step_s * 1e3:.2f} ms",
             f"{case.forecast_step_s * 1e3:.2f} ms",
             f"{case.actual_step_s * 1e3:.2f} ms",
             f"{case.actual_step_s / case.forecast_step_s:.2f}",

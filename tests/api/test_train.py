@@ -261,7 +261,7 @@ def test_forecast_before_training_is_the_forecast_of_the_run() -> None:
 def test_too_little_memory_names_a_smaller_batch(monkeypatch, error: Exception) -> None:
     from traintime.api.session import Session
 
-    def fail(self: Session, raw: object, stop: object, *, resume: bool) -> None:
+    def fail(self: Session, *given: object, resume: bool) -> None:
         raise error
 
     monkeypatch.setattr(Session, "run", fail)

@@ -276,3 +276,23 @@ def test_a_locked_ledger_is_soon_given_up(ledger: Ledger, tmp_path: Path):
         with pytest.raises(StorageError, match=r"locked\).*wait for that, and type the same again"):
             ledger.finished(*PLACE)
         other.rollback()
+
+
+def test_the_ended_runs_of_a_job_come_newest_first(ledger: Ledger):
+    ended = replace(ROW, status="target reached", batch_size=64)
+    for name, changed in {
+        "first": {},
+        "running": {"status": "running"},
+        "steered": {"is_changed": True},
+        "other batch": {"batch_size": 32},
+        "other model": {"model": "mlp"},
+        "last": {"status": "stopped early"},
+    }.items():
+        ledger.put(replace(ended, name=name, **changed))
+    found = ledger.ended(ended.data, ended.model, 64, 10)
+    assert [row.name for row in found] == ["last", "first"]
+    assert len(ledger.ended(ended.data, ended.model, 64, 1)) == 1
+
+
+def test_a_ledger_that_is_not_there_has_no_ended_runs(ledger: Ledger):
+    assert ledger.ended("mnist", "lenet", 64, 10) == []

@@ -4,7 +4,14 @@ import pytest
 
 from traintime.errors import InputError
 from traintime.recipe import Recipe, read_recipe
-from traintime.recipe.steering import STEERABLE, Reached, differences, in_words, steered
+from traintime.recipe.steering import (
+    STEERABLE,
+    Reached,
+    differences,
+    in_words,
+    learns_alike,
+    steered,
+)
 
 
 def recipe(**fields: object) -> Recipe:
@@ -97,3 +104,14 @@ def test_a_budget_cannot_be_less_than_was_taken() -> None:
 
 def test_another_field_of_a_run_beyond_its_end_can_still_be_changed() -> None:
     assert steered(recipe(), "set", {"lr": 0.01}, Reached(epochs=99, elapsed_s=9e9)).lr == 0.01
+
+
+def test_recipes_learn_alike_whatever_their_seed_end_and_machine() -> None:
+    other = {"seed": 3, "target": "accuracy:0.9", "precision": "bf16", "patience": 2}
+    assert learns_alike(recipe(), recipe(**other))
+    for changed in ({"lr": 0.5}, {"epochs": 3}, {"batch_size": 32}, {"dropout": 0.1}):
+        assert not learns_alike(recipe(), recipe(**changed))
+
+
+def test_a_recipe_that_follows_the_time_has_no_curve_of_its_own() -> None:
+    assert not learns_alike(recipe(budget="20m"), recipe(budget="20m"))

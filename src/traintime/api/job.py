@@ -13,7 +13,7 @@ from typing import Any
 from traintime.api.advice import budget_advice
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
-from traintime.api.past_runs import conditions, finished_pairs
+from traintime.api.past_runs import conditions, earlier_runs, finished_pairs
 from traintime.architecture import Network, check_model, network_for
 from traintime.data.catalogue import (
     DEFAULT_IMAGE_SIZE,
@@ -30,6 +30,7 @@ from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.input_rate import InputRate, gathered_core_s
 from traintime.forecast.predict import SIGMA, Plan, forecast_job, plan_job
+from traintime.forecast.trial import Trial
 from traintime.hardware.profile import HardwareProfile
 from traintime.hardware.usage import memory_left
 from traintime.recipe import Recipe, read_recipe
@@ -109,8 +110,15 @@ def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
         )
 
 
-def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
+def forecast_known_job(
+    job: KnownJob, profile: HardwareProfile, trial: Trial | None = None
+) -> Forecast:
     """Return the forecast of a job on a device, corrected by the runs that it finished before.
+
+    Args:
+        job: What is trained.
+        profile: What the device sustains.
+        trial: Steps that were tried, if its data is prepared.
 
     Raises:
         InputError: Its deadline is past, or too near for a single step.
@@ -118,17 +126,23 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
     if job.recipe.time_budget:
         refuse_past(job.recipe.time_budget)
     plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
-    reading = reading_time(job.recipe, job.facts, job.input)
+    reading = None if trial else reading_time(job.recipe, job.facts, job.input)
     rate = _input_rate(job, profile, plan, reading)
     compute_s, plan = plan.step.seconds, plan.fed(rate) if rate else plan
     startup_s = 0.0 if "torch" in sys.modules else profile.import_s
+    startup_s = trial.elapsed_s if trial else startup_s
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     correction = correct(under, finished_pairs(under), SIGMA[profile.evidence])
-    forecast = forecast_job(job.recipe, plan, profile, startup_s, correction, reading)
+    earlier = earlier_runs(job.recipe, under)
+    forecast = forecast_job(
+        job.recipe, plan, profile, startup_s, correction, reading, trial, earlier
+    )
     said = rate.said(compute_s, job.recipe.batch_size) if rate else (job.input.said,)
     forecast = replace(forecast, assumptions=(*forecast.assumptions, *filter(None, said)))
     if job.recipe.budget is None:
         return forecast
+
+    as_tried = forecast.correction if trial else None
 
     def other(fields: Mapping[str, Any]) -> tuple[Recipe, Forecast] | None:
         try:
@@ -138,7 +152,7 @@ def forecast_known_job(job: KnownJob, profile: HardwareProfile) -> Forecast:
             )
             planned = planned.fed(rate) if rate else planned
             return changed.recipe, forecast_job(
-                changed.recipe, planned, profile, startup_s, reading=reading
+                changed.recipe, planned, profile, startup_s, as_tried, reading
             )
         except InputError:
             return None

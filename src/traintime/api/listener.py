@@ -25,6 +25,9 @@ class Listener:
     def on_forecast(self, recipe: Recipe, forecast: Forecast, folder: Path) -> None:
         """Called once the forecast is made, before anything is trained."""
 
+    def on_trial(self, forecast: Forecast) -> None:
+        """Called if steps were tried after that, with the forecast that they lead to."""
+
     def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
         """Return who follows the training; the clock is called before each of them."""
         return []

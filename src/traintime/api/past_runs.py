@@ -1,14 +1,29 @@
-"""What the ledger's finished runs say about a job of our trainer on this machine."""
+"""What the ledger's finished runs say about a job of our trainer: how fast, and how it learns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from traintime import __version__
-from traintime.errors import StorageError
+from traintime.errors import StorageError, TraintimeError
 from traintime.forecast.correction import Conditions, Pair
+from traintime.forecast.earlier_runs import EarlierRun
 from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
 from traintime.ledger.paths import ledger_path
-from traintime.recipe import Recipe
+from traintime.ledger.run_folder import RunFolder
+from traintime.recipe import Recipe, read_recipe
+from traintime.recipe.steering import learns_alike
+
+if TYPE_CHECKING:
+    from traintime.ledger.database import LedgerRow
+
+MOST_EARLIER, LOOKED_AT = 10, 30
+"""Runs of the very recipe that are learned from, of so many like it whose folders are read."""
 
 
 def conditions(
@@ -65,3 +80,44 @@ def finished_pairs(job: Conditions) -> list[Pair]:
         )
         for row in rows
     ]
+
+
+def earlier_runs(recipe: Recipe, under: Conditions) -> list[EarlierRun]:
+    """Return the finished runs of a recipe, seeds and ends aside, the newest first.
+
+    Args:
+        recipe: That will be run.
+        under: What it will run under.
+    """
+    from traintime.ledger.database import Ledger
+
+    if recipe.budget:
+        return []
+    try:
+        ledger = Ledger(ledger_path())
+        rows = ledger.ended(under.data, under.model, under.batch_size, LOOKED_AT)
+    except StorageError:
+        return []
+    return list(islice(_alike(rows, recipe, under), MOST_EARLIER))
+
+
+def _alike(rows: list[LedgerRow], recipe: Recipe, under: Conditions) -> Iterator[EarlierRun]:
+    metric = recipe.goal.metric if recipe.goal else recipe.monitor
+    for row in rows:
+        with suppress(TraintimeError, KeyError, TypeError, ValueError):  # a folder that is damaged
+            folder = RunFolder.open(Path(row.folder))
+            of_run = read_recipe(**folder.read_recipe())
+            records = list(folder.records("epochs"))
+            values = tuple(float(record[f"validation_{metric}"]) for record in records)
+            if values and learns_alike(of_run, recipe):
+                is_same = of_run.seed == recipe.seed and _computes_alike(row, under)
+                yield EarlierRun(row.name, values, is_same)
+
+
+def _computes_alike(row: LedgerRow, under: Conditions) -> bool:
+    """Say whether a run's bits would come out again: on a processor, with the same software."""
+    rates = ", rates "
+    software = (row.software or "").partition(rates)[0], under.software.partition(rates)[0]
+    ours = (under.machine, under.device, under.execution)
+    same = (row.machine, row.device, row.execution) == ours and software[0] == software[1]
+    return same and under.device == "cpu"

@@ -160,7 +160,7 @@ def resume(
     job = with_input(job, forecast.execution.device, resumed=True)
     row = _row_of(folder, job.recipe, forecast)
     _say_version(folder, listener)
-    return run_job(job, forecast, folder, row, listener, began_at, callbacks, resume=True)
+    return run_job(job, forecast, folder, row, listener, began_at, callbacks)
 
 
 def refuse_another_device(device: str, folder: RunFolder, verb: str) -> None:

@@ -31,7 +31,7 @@ from traintime.data.catalogue import DataFacts
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
 from traintime.data.own_table import RawTable
-from traintime.data.prepare import AnySamples, PreparedParts, TableSamples, prepare
+from traintime.data.prepare import AnySamples, PreparedParts, TableSamples
 from traintime.data.resident import OrderedBatches
 from traintime.data.streamed import StreamedInOrder
 from traintime.evaluate.metrics import Classification, classify
@@ -85,11 +85,19 @@ class Session:
         self.recipe = planned_recipe(job.recipe, forecast)
         self.deadline = _deadline(job.recipe, forecast)
 
-    def run(self, raw: RawImages | RawTable, stop: StopRequest, *, resume: bool) -> TrainResult:
-        """Prepare, train, evaluate, and leave everything in the run folder.
+    def run(
+        self,
+        raw: RawImages | RawTable,
+        prepared: PreparedParts,
+        stop: StopRequest,
+        *,
+        resume: bool,
+    ) -> TrainResult:
+        """Train, evaluate, and leave everything in the run folder.
 
         Args:
             raw: The data set.
+            prepared: Its parts.
             stop: Whether somebody asks to stop.
             resume: Go on from the latest checkpoint, or from the start if there was none yet.
 
@@ -100,7 +108,6 @@ class Session:
         keep_freed_memory()
         _start_peak_anew(self.execution.device)
         with stop.immediate():
-            prepared = prepare(raw, self.job.recipe, self.job.facts)
             prepared = with_first_scale(prepared, self.folder)
             module = self._draw()
         feed = open_feed(

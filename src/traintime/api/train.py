@@ -61,6 +61,7 @@ from traintime.units import format_bytes
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from traintime.data.prepare import PreparedParts
     from traintime.evaluate.metrics import Classification
 
 
@@ -155,7 +156,7 @@ def train(
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
     row = _ledger_row(folder, job.recipe, profile, forecast)
-    return run_job(job, forecast, folder, row, listener, began_at, callbacks)
+    return run_job(job, forecast, folder, row, listener, began_at, callbacks, profile)
 
 
 def require_torch() -> None:
@@ -187,12 +188,22 @@ def run_job(
     listener: Listener,
     began_at: float,
     callbacks: Sequence[Callback] = (),
-    *,
-    resume: bool = False,
+    profile: HardwareProfile | None = None,
 ) -> TrainResult:
-    """Train in a run folder, new or resumed, and enter the outcome in the ledger."""
+    """Train in a run folder, and enter the outcome in the ledger.
+
+    Args:
+        job: What is trained.
+        forecast: What it is expected to take.
+        folder: Of the run.
+        row: Of the ledger.
+        listener: Told of every stage.
+        began_at: `perf_counter()` when this process began on the run.
+        callbacks: The user's own code.
+        profile: What the device of a new run sustains; None resumes one, whose forecast stands.
+    """
     ledger = Ledger(ledger_path())
-    row = dataclasses.replace(row, num_processes=row.num_processes + resume)
+    row = dataclasses.replace(row, num_processes=row.num_processes + (profile is None))
     taken_over = folder.claim()
     if taken_over:
         listener.say(taken_over)
@@ -202,11 +213,9 @@ def run_job(
         with stop_requests(stop_signals()) as stop:
             ledger.put(dataclasses.replace(row, status="running"))
             try:
-                listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
-                _say_when_slurm_ends(forecast, listener)
                 with _preemption(stop, listener):
                     result = _train_and_test(
-                        job, forecast, folder, listener, began_at, callbacks, stop, resume=resume
+                        job, forecast, folder, listener, began_at, callbacks, stop, profile
                     )
             except BaseException as error:
                 _note_failure(error, ledger, row, folder)
@@ -251,6 +260,7 @@ def _too_large(recipe: Recipe, forecast: Forecast) -> InputError:
 def _finished(row: LedgerRow, result: TrainResult, folder: RunFolder) -> LedgerRow:
     return dataclasses.replace(
         row,
+        **_promised(result.forecast),
         status=result.status,
         total_s=result.total_s,
         step_s=result.step_time_s["median"] if result.step_time_s else None,
@@ -272,24 +282,76 @@ def _train_and_test(
     began_at: float,
     callbacks: Sequence[Callback],
     stop: StopRequest,
-    *,
-    resume: bool,
+    profile: HardwareProfile | None,
 ) -> TrainResult:
+    is_told = profile is None or _begins_late(job, forecast)
+    if is_told:
+        _tell(job, forecast, folder, listener)
     try:
         with stop.immediate():
             # Reading and checking the data releases the interpreter; importing torch takes as long.
-            reading = in_background(lambda: load_data(job, folder, listener, resume=resume))
+            is_resumed = profile is None
+            reading = in_background(lambda: load_data(job, folder, listener, resume=is_resumed))
             from traintime.api.session import Session
+            from traintime.data.prepare import prepare
 
             raw = reading.result()
+            prepared = prepare(raw, job.recipe, job.facts)
+            if profile:
+                forecast = _after_trial(job, forecast, profile, prepared, began_at)
+        if profile:
+            folder.write_json("forecast", forecast.to_json())
+        if not is_told:
+            _tell(job, forecast, folder, listener)
+        elif profile:
+            listener.on_trial(forecast)
         session = Session(job, forecast, folder, listener, began_at, callbacks)
-        return session.run(raw, stop, resume=resume)
+        return session.run(raw, prepared, stop, resume=is_resumed)
     except StopNow:
         raise StoppedError(
             stop.signal_number,
             "Stopped before the first step; nothing is lost. "
             f"To go on, type: traintime runs resume {folder.name}",
         ) from None
+
+
+PATIENCE_S = 5.0
+"""A forecast of images of one's own waits for some steps to be tried, unless that takes longer."""
+
+
+def _begins_late(job: KnownJob, forecast: Forecast) -> bool:
+    """Say whether a forecast should not wait for the data, which takes long or nobody knows."""
+    if job.facts.table:
+        return False
+    if job.facts.folder is None:
+        from traintime.data.fetch import check_cached
+
+        return not check_cached(job.facts.name)
+    return forecast.stages_s["prepare"].median > PATIENCE_S
+
+
+def _tell(job: KnownJob, forecast: Forecast, folder: RunFolder, listener: Listener) -> None:
+    listener.on_forecast(planned_recipe(job.recipe, forecast), forecast, folder.path)
+    _say_when_slurm_ends(forecast, listener)
+
+
+def _after_trial(
+    job: KnownJob,
+    forecast: Forecast,
+    profile: HardwareProfile,
+    prepared: PreparedParts,
+    began_at: float,
+) -> Forecast:
+    """Return the forecast that a few real steps lead to, or the one there was."""
+    from traintime.api.trial import try_steps
+
+    trial = try_steps(job, forecast, prepared, began_at)
+    if trial is None:
+        return forecast
+    try:
+        return forecast_known_job(job, profile, trial)
+    except InputError:  # too late for its budget, by now: the run does what it can
+        return forecast
 
 
 def _preemption(stop: StopRequest, listener: Listener) -> PreemptionWatch:
@@ -372,11 +434,7 @@ def _ledger_row(
         model=under.model,
         target=recipe.target,
         machine=under.machine,
-        evidence=forecast.evidence,
-        forecast_s=forecast.total_s.median,
-        forecast_low_s=forecast.total_s.low,
-        forecast_high_s=forecast.total_s.high,
-        forecast_step_s=forecast.step_time_s.median,
+        **_promised(forecast),
         device=under.device,
         execution=under.execution,
         batch_size=under.batch_size,
@@ -384,3 +442,14 @@ def _ledger_row(
         software=under.software,
         uncorrected_step_s=forecast.uncorrected_step_s,
     )
+
+
+def _promised(forecast: Forecast) -> dict[str, Any]:
+    """Return what the ledger keeps of a forecast to hold against the run."""
+    return {
+        "evidence": forecast.evidence,
+        "forecast_s": forecast.total_s.median,
+        "forecast_low_s": forecast.total_s.low,
+        "forecast_high_s": forecast.total_s.high,
+        "forecast_step_s": forecast.step_time_s.median,
+    }

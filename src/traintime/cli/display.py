@@ -79,6 +79,11 @@ class Display(Listener):
         self.console.print(terminal.forecast_lines(recipe, forecast))
         self.console.print()
 
+    def on_trial(self, forecast: Forecast) -> None:
+        """Show what became of the forecast."""
+        self.console.print(terminal.trial_lines(forecast))
+        self.console.print()
+
     def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
         """Follow the training live, or in lines."""
         if self.is_live:

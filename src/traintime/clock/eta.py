@@ -23,6 +23,7 @@ from traintime.forecast.predict import FINISH_S
 from traintime.forecast.time_budget import fitting_epochs
 from traintime.recipe import Recipe
 from traintime.recipe.recipe import Metric
+from traintime.recipe.steering import learns_alike
 from traintime.train.pace import Deadline
 from traintime.train.records import EpochRecord, Observer, Start, StepRecord
 from traintime.units import Interval, format_duration, format_percent
@@ -86,7 +87,7 @@ class Clock(Observer):
         self._thread = None if recipe.min_chance else thread
         self._looking: Future[tuple[Outlook, float]] | None = None
         self._looked_s = 0.0
-        self._curve: Curve | None = expected_curve(recipe, self.metric)
+        self._curve: Curve | None = forecast.curve or expected_curve(recipe, self.metric)
         self._steps = Speed(forecast.step_time_s)
         self._validations = Speed(forecast.stages_s["validate"].scaled(1 / recipe.epochs))
         self._validated_as: list[dict[Metric, float]] = []
@@ -163,6 +164,7 @@ class Clock(Observer):
 
     def _take_up(self, recipe: Recipe) -> None:
         metric = recipe.goal.metric if recipe.goal else recipe.monitor
+        learns_as_before = metric == self.metric and learns_alike(recipe, self.recipe)
         self.recipe, self.metric = recipe, metric
         if recipe.min_chance:
             self._thread = None
@@ -170,7 +172,8 @@ class Clock(Observer):
         if self._looking:
             self._looking.cancel()
             self._looking = None
-        self._curve = expected_curve(recipe, metric)
+        if not learns_as_before:
+            self._curve = expected_curve(recipe, metric)
         if self.deadline and recipe.time_budget:
             self.deadline = replace(self.deadline, budget=recipe.time_budget)
 

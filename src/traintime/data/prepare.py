@@ -34,6 +34,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> Samples:
+        """Return the first ones."""
+        return Samples(self.images[:count], self.labels[:count])
+
     def image(self, index: int) -> Bytes:
         """Return one image, uint8, (H, W, C)."""
         return self.images[index].numpy()
@@ -77,6 +81,10 @@ class TableSamples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, count: int) -> TableSamples:
+        """Return the first ones, without what is shown of them."""
+        return TableSamples(self.features[:count], self.labels[:count])
 
 
 AnySamples = Samples | StoredSamples | TableSamples

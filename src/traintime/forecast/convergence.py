@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -40,11 +40,19 @@ class Curve:
         log_errors: Natural logarithm of the expected error (1 - accuracy, or the loss).
         sigmas: Standard deviation of that logarithm.
         source: Where this comes from, for people.
+        worth: Runs of the very recipe that would tell as much.
     """
 
     log_errors: tuple[float, ...]
     sigmas: tuple[float, ...]
     source: str
+    worth: float = 1.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Curve:
+        """Return the curve of which these are the plain values."""
+        lists = (tuple(values["log_errors"]), tuple(values["sigmas"]))
+        return cls(*lists, str(values["source"]), float(values["worth"]))
 
     def arrivals(self, target: Target, seen: Sequence[float] = ()) -> list[float]:
         """Return the probability that each epoch is the first to reach the target.
@@ -124,10 +132,13 @@ def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
     source = f"{len(runs)} runs of the preset, {measured['recipe']['epochs']} epochs"
     if changed:
         source += f"; changed since: {', '.join(changed)}"
+    usual = sum(sigmas) / len(sigmas)
     return Curve(
         tuple(mean + shift for mean in _resampled(means, recipe.epochs)),
         tuple(math.hypot(s, widening) for s in _resampled(sigmas, recipe.epochs)),
         source,
+        # The mean of n runs, shifted by something unknown: 1 / (1/n + (widening / usual)²).
+        len(runs) / (1 + len(runs) * (widening / usual) ** 2),
     )
 
 

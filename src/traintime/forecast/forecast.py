@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 from traintime.errors import InputError
+from traintime.forecast.convergence import Curve
 from traintime.forecast.correction import Correction
 from traintime.hardware.execution import Execution
 from traintime.units import Interval
@@ -46,6 +47,7 @@ class Forecast:
         epochs: At most.
         correction: Of the training steps by finished runs, which is in all of the times above.
         advice: What would make more of a budget.
+        curve: What is expected of the validations; None if nothing like it was run.
     """
 
     evidence: str
@@ -66,6 +68,7 @@ class Forecast:
     epochs: int
     correction: Correction | None = None
     advice: tuple[str, ...] = ()
+    curve: Curve | None = None
 
     @property
     def uncorrected_step_s(self) -> float:
@@ -109,6 +112,8 @@ class Forecast:
         correction = plain.get("correction")  # earlier versions knew of none
         plain["correction"] = Correction(**correction) if correction else None
         plain["advice"] = tuple(plain.get("advice", ()))
+        curve = plain.get("curve")
+        plain["curve"] = Curve.from_json(curve) if curve else None
         plain["assumptions"], plain["picks"] = tuple(plain["assumptions"]), tuple(plain["picks"])
         return cls(**plain)
 

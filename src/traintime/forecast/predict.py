@@ -14,11 +14,14 @@ from traintime.data.reading_time import Reading
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.correction import Correction
+from traintime.forecast.device_parameters import RUNNING
+from traintime.forecast.earlier_runs import EarlierRun, with_earlier
 from traintime.forecast.forecast import Forecast, KindShare, mixture
 from traintime.forecast.input_rate import InputRate
 from traintime.forecast.memory import predict_memory
 from traintime.forecast.step_time import StepTime, predict_inference, predict_step
 from traintime.forecast.time_budget import budget_line, fitting_epochs, with_all_time_used
+from traintime.forecast.trial import Trial
 from traintime.hardware.execution import Execution
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
@@ -165,6 +168,8 @@ def forecast_job(
     startup_s: float,
     correction: Correction | None = None,
     reading: Reading | None = None,
+    trial: Trial | None = None,
+    earlier: Sequence[EarlierRun] = (),
 ) -> Forecast:
     """Return the forecast of a planned job.
 
@@ -172,24 +177,33 @@ def forecast_job(
         recipe: What was asked for.
         plan: How it will be computed.
         profile: What the device sustains.
-        startup_s: Seconds before the job itself begins, such as importing torch.
+        startup_s: Seconds before the job itself begins, such as importing torch; once steps were
+            tried, all that has passed.
         correction: Of the training steps, by finished runs; other stages stay as they are.
         reading: What reading images of one's own will take; None for a known data set.
+        trial: Steps that were tried, once the data is prepared; they outweigh finished runs.
+        earlier: Runs of the very recipe, the newest first: they say how it learns.
     """
     startup_s += reading.seconds if reading else 0.0
     sigma = SIGMA[profile.evidence]
     correction = correction or Correction.none(sigma)
+    if trial:
+        correction = trial.correction(plan.step.seconds)
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
     budget, most_epochs, fitting = recipe.time_budget, recipe.epochs, math.inf
-    budget_s = budget.left_s(0.0, datetime.now().astimezone()) if budget else math.inf
+    spent_s = trial.elapsed_s if trial else 0.0
+    budget_s = math.inf
     if budget:
-        recipe, plan, fitting = _fitted(recipe, plan, step, profile, startup_s, budget_s)
+        budget_s = spent_s + budget.left_s(spent_s, datetime.now().astimezone())
+    if budget:
+        recipe, plan, fitting = _fitted(recipe, plan, step, profile, startup_s, budget_s, trial)
     ends_by_time = fitting < most_epochs
     workload = plan.workload
-    stages = _stages(plan, step, profile, startup_s)
+    stages = _stages(plan, step, profile, startup_s, trial)
     if ends_by_time:
         stages = with_all_time_used(stages, budget_s)
-    curve = expected_curve(recipe, recipe.goal.metric) if recipe.goal else None
+    metric = recipe.goal.metric if recipe.goal else recipe.monitor
+    curve = with_earlier(expected_curve(recipe, metric), earlier, recipe.epochs, metric)
     goal = _goal(recipe, workload.validation_samples)
     arrivals = curve.arrivals(goal) if curve and goal else None
     shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
@@ -207,9 +221,10 @@ def forecast_job(
         input_rate=plan.input_rate,
     )
     return Forecast(
-        evidence=profile.evidence,
+        evidence=RUNNING if trial else profile.evidence,
         assumptions=(
-            *_assumptions(recipe, profile, curve, chance, correction, reading),
+            *_basis(profile, plan, correction, reading, trial),
+            *_assumptions(recipe, curve, chance),
             *([budget_line(budget, fitting)] if ends_by_time and budget else []),
         ),
         execution=plan.execution,
@@ -227,6 +242,7 @@ def forecast_job(
         steps_per_epoch=workload.steps_per_epoch,
         epochs=recipe.epochs,
         correction=correction,
+        curve=curve,
     )
 
 
@@ -257,6 +273,7 @@ def _fitted(
     profile: HardwareProfile,
     startup_s: float,
     budget_s: float,
+    trial: Trial | None,
 ) -> tuple[Recipe, Plan, float]:
     """Return recipe and plan with as many epochs as fit into a budget, at least one, and how many.
 
@@ -264,7 +281,7 @@ def _fitted(
         InputError: Not even one step would be done in time.
     """
     one = replace(plan, workload=replace(plan.workload, epochs=1))
-    stages = _stages(one, step, profile, startup_s)
+    stages = _stages(one, step, profile, startup_s, trial)
     prepare_s, validate_s = stages["prepare"].median, stages["validate"].median
     finish_s = stages["evaluate"].median
     per_epoch = plan.workload.steps_per_epoch
@@ -295,7 +312,11 @@ def _by_kind(step: StepTime, factor: float) -> tuple[KindShare, ...]:
 
 
 def _stages(
-    plan: Plan, step: Interval, profile: HardwareProfile, startup_s: float
+    plan: Plan,
+    step: Interval,
+    profile: HardwareProfile,
+    startup_s: float,
+    trial: Trial | None = None,
 ) -> Mapping[str, Interval]:
     work, rate = plan.workload, plan.input_rate
     judge_sigma = max(SIGMA[profile.evidence], STAGE_SIGMA)
@@ -312,7 +333,7 @@ def _stages(
     train_s = step.median * work.steps_per_epoch * work.epochs + compile_s
     validate_s = judge(work.validation_samples) * work.epochs
     evaluate_s = judge(work.test_samples) + FINISH_S
-    prepare_s = startup_s + SETUP_S + reading_s
+    prepare_s = startup_s + SETUP_S + (0.0 if trial else reading_s)
     return {
         "prepare": Interval.lognormal(prepare_s, STAGE_SIGMA),
         "train": Interval.lognormal(train_s, step.sigma),
@@ -366,14 +387,17 @@ def _time_to_target(
     return mixture(list(zip(arrivals, before_test, strict=True)))
 
 
-def _assumptions(
-    recipe: Recipe,
+def _basis(
     profile: HardwareProfile,
-    curve: Curve | None,
-    chance: float | None,
+    plan: Plan,
     correction: Correction,
     reading: Reading | None,
+    trial: Trial | None,
 ) -> Iterator[str]:
+    """Yield what the times stand on."""
+    if trial:
+        yield trial.said(plan.step.seconds)
+        return
     if profile.evidence == "specs only":
         yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
     else:
@@ -385,6 +409,9 @@ def _assumptions(
         yield reading.said
     else:
         yield "the data set is in the cache; fetching it the first time is not counted"
+
+
+def _assumptions(recipe: Recipe, curve: Curve | None, chance: float | None) -> Iterator[str]:
     if recipe.patience:
         yield "early stopping is not foreseen: the run may end before its last epoch"
     if recipe.compile:

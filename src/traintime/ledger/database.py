@@ -97,6 +97,13 @@ FINISHED = """
 WHERE machine = ? AND device = ? AND software = ? AND num_processes = 1 AND NOT is_changed
 AND total_s IS NOT NULL AND typeof(step_s) = 'real' AND typeof(uncorrected_step_s) = 'real'
 """
+LATELY = 1000
+"""Runs among which those of one recipe are looked for."""
+ENDED = f"""
+FROM ({SELECT} ORDER BY rowid DESC LIMIT {LATELY})
+WHERE data = ? AND model = ? AND batch_size = ? AND NOT is_changed
+AND status IN ('finished', 'target reached', 'stopped early') LIMIT ?
+"""
 
 
 def _row(values: tuple[Any, ...]) -> LedgerRow:
@@ -178,16 +185,29 @@ class Ledger:
         Raises:
             StorageError: The file is locked, or cannot be read.
         """
+        return self._hastily(
+            f"{SELECT} {FINISHED} {NEWEST}", machine, device, software, MOST_FINISHED
+        )
+
+    def ended(self, data: str, model: str, batch_size: int, limit: int) -> list[LedgerRow]:
+        """Return runs of about one job that came to an end unchanged, the newest first.
+
+        Like `finished`, it waits for nobody; only the newest of all runs are looked through.
+
+        Raises:
+            StorageError: The file is locked, or cannot be read.
+        """
+        columns = ", ".join(COLUMNS)
+        return self._hastily(f"SELECT {columns} {ENDED}", data, model, batch_size, limit)
+
+    def _hastily(self, query: str, *values: object) -> list[LedgerRow]:
         try:
             if not self._path.is_file():
                 return []
             with closing(self._open_to_read(HASTE_S)) as connection:
                 if version_of(connection) < VERSION_OF_FACTS:
                     return []
-                found = connection.execute(
-                    f"{SELECT} {FINISHED} {NEWEST}", (machine, device, software, MOST_FINISHED)
-                )
-                return [_row(values) for values in found]
+                return [_row(found) for found in connection.execute(query, values)]
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
 

@@ -38,6 +38,24 @@ STEERABLE = (
     "checkpoint_every_s",
 )
 EXTENDABLE = ("epochs", "budget")
+OF_ENDS_AND_MACHINES = {
+    *("seed", "max_damaged", "cache", "workers", "checkpoint_every_s"),
+    *("target", "confidence", "patience", "min_delta", "min_chance", "monitor"),
+    *("device", "precision", "memory_format", "convolution", "compile"),
+}
+"""Fields that leave a learning curve as it is, but for chance and rounding."""
+
+
+def learns_alike(one: Recipe, other: Recipe) -> bool:
+    """Say whether two recipes have the same learning curve, wherever and whenever they end.
+
+    One that follows the time has none of its own: its schedule is what the machine makes it.
+    """
+    if one.budget or other.budget:
+        return False
+    return one.model_dump(exclude=OF_ENDS_AND_MACHINES) == other.model_dump(
+        exclude=OF_ENDS_AND_MACHINES
+    )
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,13 @@ def forecast_lines(recipe: Recipe, forecast: Forecast) -> RenderableType:
     return labelled(rows)
 
 
+def trial_lines(forecast: Forecast) -> RenderableType:
+    """Return what a forecast that was told already became by real steps."""
+    total = Text.assemble((format_interval(forecast.total_s), "bold cyan"))
+    total.append(f"   80 % interval · {forecast.evidence}", "dim")
+    return labelled([("Forecast now", total), ("", Text(forecast.assumptions[0], "dim"))])
+
+
 def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, RenderableType]]:
     if recipe.goal is None:
         return []

@@ -35,12 +35,11 @@ from traintime.train.phase_marks import (
 )
 from traintime.train.progress import Progress
 from traintime.train.stepper import Refused, Stepper
+from traintime.train.trial import STILL_LR
 
 WARM_STEPS = 3
 BUDGET_S = 5.0
 LEAST_STEPS, MOST_STEPS = 10, 2000
-STILL_LR = 1e-12
-"""A learning rate with which weights stay as they are, and a step computes all that it does."""
 
 
 @dataclass(frozen=True)
