@@ -53,6 +53,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def stop_in(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
+    """Return the name of a run on images that a SIGTERM stopped after its third step."""
+    return stop(monkeypatch, data=str(root), **{**JOB, **fields})
+
+
+def stop(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
     """Return the name of a run that a SIGTERM stopped after its third step."""
     step = Loop._step
 
@@ -64,7 +69,7 @@ def stop_in(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
     with monkeypatch.context() as patched:
         patched.setattr(Loop, "_step", step_and_ask_to_stop)
         with pytest.raises(StoppedError):
-            traintime.train(data=str(root), **{**JOB, **fields})
+            traintime.train(**fields)
     return traintime.list_runs()[0].name
 
 

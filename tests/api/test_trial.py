@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 import traintime
+from tests.data.tables import loans
 from traintime import Forecast
 from traintime.api import trial
 from traintime.api.listener import Listener
@@ -128,3 +129,10 @@ def test_a_budget_that_is_over_by_then_keeps_its_forecast(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "try_steps", slow)
     result = traintime.train(**QUICK | {"epochs": 50, "budget": "5s"})
     assert result.forecast.evidence == "measured on this machine"
+
+
+def test_a_table_is_tried_too(tmp_path: Path):
+    path = loans(tmp_path / "loans.csv", 600)
+    fields = {"model": "mlp", "hidden": (8,), "batch_size": 8, "epochs": 4, "device": "cpu"}
+    result = traintime.train(data=str(path), label="Status", **fields)
+    assert result.forecast.evidence == "run on this machine"

@@ -129,3 +129,16 @@ def test_a_network_is_as_deep_as_its_name_says(model, convolutions):
     # ResNet-18: 17 on the way and 3 in shortcuts, with the linear layer 18
     assert count(network(model), Conv2d) == convolutions
     assert count(network(model), Linear) == 1
+
+
+def test_an_mlp_takes_rows_of_a_table():
+    recipe = read_recipe(data="t.csv", label="y", model="mlp", hidden=(7,), dropout=0)
+    made = network_for(recipe, (5,), 3)
+    assert made.parameters == 7 * 6 + 3 * 8
+    assert output_shape(made.layers, (5,)) == (3,)
+
+
+def test_networks_of_convolutions_refuse_tables():
+    for model in NETWORKS.keys() - {"mlp"}:
+        with pytest.raises(InputError, match=f"{model} is for images, and t.csv is a table"):
+            network_for(read_recipe(data="t.csv", label="y", model=model), (5,), 3)

@@ -2,7 +2,7 @@ import pytest
 
 from traintime.data.catalogue import DATA_SETS
 from traintime.data.known_sizes import _by_name, find_size
-from traintime.errors import UnknownNameError
+from traintime.errors import InputError, UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_every_size_has_a_source_and_a_shape_that_fits():
 def test_what_can_be_trained_on_keeps_its_shape():
     for name, facts in DATA_SETS.items():
         assert find_size(name).shape == facts.shape
+
+
+def test_a_table_is_for_our_own_network():
+    with pytest.raises(InputError, match=r"is a table, .* Type model=mlp and label="):
+        find_size("./credit.csv")

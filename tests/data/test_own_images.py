@@ -9,10 +9,11 @@ import torch
 
 from traintime.data import image_cache, own_images, read_image
 from traintime.data.catalogue import find, split_sizes
+from traintime.data.damage_bound import most_damaged
 from traintime.data.image_store import ImageStore
 from traintime.data.input_plan import InputPlan
-from traintime.data.own_images import OwnImages, load_own, most_damaged, used_images
-from traintime.data.prepare import PreparedImages, prepare
+from traintime.data.own_images import OwnImages, load_own, used_images
+from traintime.data.prepare import PreparedParts, prepare
 from traintime.data.read_image import ReadImages
 from traintime.errors import InputError, StorageError
 from traintime.recipe import Recipe, read_recipe
@@ -40,7 +41,7 @@ def load(
     return load_own(recipe, used, (said if said is not None else []).append, left_out)
 
 
-def prepared(recipe: Recipe, own: OwnImages) -> PreparedImages:
+def prepared(recipe: Recipe, own: OwnImages) -> PreparedParts:
     return prepare(own.raw, recipe, find(recipe.data, recipe.image_size or 0))
 
 

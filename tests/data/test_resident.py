@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from traintime.data.augment import random_flip
-from traintime.data.prepare import Samples
+from traintime.data.prepare import Samples, TableSamples
 from traintime.data.resident import ResidentBatches, in_order
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -128,3 +128,15 @@ def test_the_gpu_gives_the_same_values_and_a_state_that_can_be_stored(memory_for
     on_gpu = in_order(samples, 10, "cuda", MEAN, STD, memory_format=memory_format)
     images = torch.cat([images for images, _ in on_gpu])
     assert torch.allclose(images.cpu(), normalised(samples.images).float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_a_table_are_given_as_they_are(dtype):
+    rows = TableSamples(torch.randn(23, 5, generator=torch.Generator()), torch.arange(23))
+    nothing = torch.zeros(0)
+    resident = ResidentBatches(rows, 8, "cpu", nothing, nothing, dtype)
+    seen = torch.cat([resident.batch(i)[0] for i in range(resident.steps_per_epoch)])
+    assert seen.dtype == dtype
+    assert torch.equal(seen, rows.features.to(dtype)[epoch_of(resident, 0)])
+    ordered = in_order(rows, 10, "cpu", nothing, nothing, dtype)
+    assert torch.equal(torch.cat([batch for batch, _ in ordered]), rows.features.to(dtype))

@@ -126,3 +126,10 @@ def test_every_shipped_preset_is_of_a_network_and_of_fields_that_exist(model: st
     values = preset(model, "mnist")
     assert set(values) <= set(Recipe.model_fields)
     assert model in presets._tables()["model"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+def test_tables_have_a_preset_for_every_optimizer(optimizer: str):
+    made = recipe("mlp", "t.csv", optimizer=optimizer)
+    assert (made.epochs, made.batch_size, made.image_size) == (20, 64, None)
+    assert set(preset("mlp", "t.csv")) <= set(Recipe.model_fields) | {"batch_size_of_lr"}

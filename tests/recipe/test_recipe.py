@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -110,3 +112,34 @@ def test_what_cannot_be_gathered_so_is_said(words: list[str], message: str):
     with pytest.raises(InputError) as caught:
         read_recipe(["data=./photos", "model=mlp", *words])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["credit.csv", "./Credit.CSV", "~/a b.tsv", "x/y.parquet"])
+def test_what_ends_like_a_table_is_one(name: str):
+    recipe = read_recipe([f"data={name}", "model=mlp", "label=on"])
+    assert recipe.table
+    assert recipe.table.is_absolute()
+    assert recipe.folder is None
+    assert recipe.data == str(recipe.table)
+    assert recipe.label == "on", "as it was typed, and not YAML's true"
+    assert recipe.data_name == Path(name).name
+
+
+def test_a_folder_that_ends_like_a_table_is_a_folder(tmp_path: Path):
+    (tmp_path / "x.csv").mkdir()
+    recipe = read_recipe(data=str(tmp_path / "x.csv"), model="mlp")
+    assert (recipe.table, recipe.folder) == (None, tmp_path / "x.csv")
+
+
+def test_a_label_is_for_tables():
+    with pytest.raises(InputError, match=r"mnist is none; .* ends in \.csv, \.tsv or \.parquet"):
+        read_recipe(data="mnist", model="mlp", label="Status")
+
+
+@pytest.mark.parametrize(
+    "word", ["image_size=8", "cache=disk", "workers=2", "flip=true", "crop=2", "cutout=3"]
+)
+def test_fields_of_images_are_refused_for_tables(word: str):
+    name = word.partition("=")[0]
+    with pytest.raises(InputError, match=f"{name} is for images, and t.csv is a table"):
+        read_recipe(["data=t.csv", "model=mlp", "label=y", word])

@@ -18,7 +18,7 @@ WORTH_SAYING = 1.25
 
 
 NOT_OF_NETWORK = {
-    *("data", "image_size", "max_damaged", "seed", "train_samples", "split", "validation"),
+    *("data", "label", "image_size", "max_damaged", "seed", "train_samples", "split", "validation"),
     *("validate_on", "budget", "device"),
 }
 """Fields that another network leaves as they are."""

@@ -9,7 +9,7 @@ import torch
 
 from traintime.api.job import KnownJob
 from traintime.data.augment import make_augmentation
-from traintime.data.prepare import PreparedImages, Samples, StoredSamples
+from traintime.data.prepare import AnySamples, PreparedParts, StoredSamples
 from traintime.data.resident import OrderedBatches, ResidentBatches, in_order
 from traintime.data.shuffled import ShuffledBatches
 from traintime.data.streamed import Streamed, StreamedBatches, StreamedInOrder
@@ -36,7 +36,7 @@ class Feed:
 
     def __init__(
         self,
-        prepared: PreparedImages,
+        prepared: PreparedParts,
         recipe: Recipe,
         execution: Execution,
         gatherer: Gatherer | None = None,
@@ -63,15 +63,15 @@ class Feed:
         """Return the batches that a run trains on, on its device."""
         recipe, train = self._recipe, self._prepared.train
         augmentation = make_augmentation(recipe)
-        if isinstance(train, Samples):
+        if not isinstance(train, StoredSamples):
             return ResidentBatches(
                 train, recipe.batch_size, *self._placed, augmentation, recipe.seed
             )
         return StreamedBatches(self._streamed(train), recipe.batch_size, augmentation, recipe.seed)
 
-    def in_order(self, samples: Samples | StoredSamples) -> OrderedBatches | StreamedInOrder:
+    def in_order(self, samples: AnySamples) -> OrderedBatches | StreamedInOrder:
         """Return samples as they are, to judge by."""
-        if isinstance(samples, Samples):
+        if not isinstance(samples, StoredSamples):
             return in_order(samples, VALIDATION_BATCH, *self._placed)
         return StreamedInOrder(self._streamed(samples), VALIDATION_BATCH, self._recipe.batch_size)
 
@@ -87,7 +87,7 @@ class Feed:
 
 def open_feed(
     job: KnownJob,
-    prepared: PreparedImages,
+    prepared: PreparedParts,
     execution: Execution,
     *,
     tell: Tell,
@@ -106,7 +106,7 @@ def open_feed(
         waiting: Entered while a batch is waited for.
     """
     recipe, train = job.recipe, prepared.train
-    if isinstance(train, Samples):
+    if not isinstance(train, StoredSamples):
         return Feed(prepared, recipe, execution)
     from traintime.data.gather import GatherHere
     from traintime.data.gather_ahead import GatherAhead

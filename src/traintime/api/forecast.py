@@ -91,7 +91,7 @@ def forecast(
     asked = _look_up(recipe, example_batch, loss, fields, asks_of_devices)
     if asked is None:
         assert not isinstance(recipe, Question)
-        job = read_job(recipe, fields)  # pyright: ignore[reportArgumentType]
+        job = read_job(recipe, fields, say=listener.say)  # pyright: ignore[reportArgumentType]
         profile = profile_for(job, listener)
         return forecast_known_job(with_input(job, profile.device), profile)
     check_pilot(asked)

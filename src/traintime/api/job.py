@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from traintime.api.advice import budget_advice
 from traintime.api.listener import Listener
 from traintime.api.machine import machine
 from traintime.api.past_runs import conditions, earlier_runs, finished_pairs
-from traintime.architecture import Network, network_for
+from traintime.architecture import Network, check_model, network_for
 from traintime.data.catalogue import (
     DEFAULT_IMAGE_SIZE,
     DataFacts,
@@ -24,7 +25,7 @@ from traintime.data.catalogue import (
 )
 from traintime.data.input_plan import IN_MEMORY, InputPlan
 from traintime.data.reading_time import Reading, reading_time
-from traintime.errors import InputError
+from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.correction import correct
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.input_rate import InputRate, gathered_core_s
@@ -58,7 +59,10 @@ class KnownJob:
 
 
 def read_job(
-    recipe: RecipeLike, fields: Mapping[str, Any], facts: DataFacts | None = None
+    recipe: RecipeLike,
+    fields: Mapping[str, Any],
+    facts: DataFacts | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> KnownJob:
     """Check a recipe against what there is, before anything slow begins.
 
@@ -66,6 +70,7 @@ def read_job(
         recipe: A recipe, the path of a YAML file, or None.
         fields: Recipe fields that win over it.
         facts: Of its data set, if they are known and are not to be looked up.
+        say: Told if that takes time.
 
     Raises:
         InputError: Something in it is unknown or impossible.
@@ -74,13 +79,25 @@ def read_job(
         recipe = read_recipe(**{**recipe.model_dump(), **fields}) if fields else recipe
     else:
         recipe = read_recipe([str(recipe)] if recipe else [], **fields)
-    facts = facts or find(recipe.data, recipe.image_size or DEFAULT_IMAGE_SIZE)
+    facts = facts or _facts_of(recipe, say)
     recipe = recipe.model_copy(update={"data": facts.name})
     network = network_for(recipe, facts.shape, facts.num_classes)
     check_augmentation(facts, recipe)
     sizes = split_sizes(facts, recipe)
     _refuse_lonely_samples(recipe, sizes.train)
     return KnownJob(recipe, facts, network, sizes)
+
+
+def _facts_of(recipe: Recipe, say: Callable[[str], None]) -> DataFacts:
+    if recipe.table is None:
+        return find(recipe.data, recipe.image_size or DEFAULT_IMAGE_SIZE)
+    check_model(recipe)
+    if find_spec("numpy") is None:
+        raise MissingExtraError("Reading a table", "train", "numpy")
+    from traintime.data.own_table import facts_of_prepared, prepared_table
+
+    room_bytes = memory_left(os.getpid())[0]
+    return facts_of_prepared(recipe.table, prepared_table(recipe, say, room_bytes).facts)
 
 
 def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:

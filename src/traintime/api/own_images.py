@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from traintime.api.job import KnownJob
 from traintime.api.listener import Listener
 from traintime.data.catalogue import DataFacts, facts_of_layout
+from traintime.data.damage_bound import most_damaged, share_that_allows
 from traintime.data.image_folder import PARTS, look_through
 from traintime.data.image_layout import Layout, differences, listed, printable
 from traintime.errors import InputError, RunFolderError
@@ -26,22 +26,22 @@ from traintime.recipe import Recipe
 if TYPE_CHECKING:
     from traintime.data.fetch import RawImages
     from traintime.data.own_images import OwnImages, UsedImages
-    from traintime.data.prepare import PreparedImages
+    from traintime.data.own_table import RawTable
+    from traintime.data.prepare import PreparedParts
 
 DATA, FILES = "data", "data-files.gz"
 
 
 def note_images(folder: RunFolder, facts: DataFacts) -> None:
-    """Keep in a run folder which images the run begins with, if they are one's own."""
-    if facts.layout is None:
-        return
+    """Keep in a run folder which images of a folder the run begins with."""
+    assert facts.layout
     files = gzip.compress(json.dumps(facts.layout.to_json()).encode(), mtime=0)
     write_bytes_atomically(folder.path / FILES, files)
     folder.write_json(DATA, {"folder": facts.title, "fingerprint": facts.layout.fingerprint})
 
 
-def noted_facts(folder: RunFolder, recipe: Recipe) -> DataFacts | None:
-    """Return the facts of the images that a run began with; None for a known data set.
+def noted_images(folder: RunFolder, recipe: Recipe) -> DataFacts | None:
+    """Return the facts of the images that a run began with; None for other data.
 
     Raises:
         RunFolderError: The list of files is damaged.
@@ -59,10 +59,10 @@ def noted_facts(folder: RunFolder, recipe: Recipe) -> DataFacts | None:
     return facts_of_layout(recipe.folder, layout, recipe.image_size or 0)
 
 
-def load_data(
+def load_images(
     job: KnownJob, folder: RunFolder, listener: Listener, *, resume: bool = False
 ) -> RawImages:
-    """Return the data set of a run.
+    """Return the images of a folder for a run.
 
     Args:
         job: What is trained.
@@ -73,13 +73,8 @@ def load_data(
     Raises:
         InputError: More images cannot be read than the recipe allows.
         RunFolderError: The images are others than those that the run began with.
-        DataUnavailableError: No source of a known data set gave the true content.
         StorageError: The disk refused.
     """
-    if job.facts.folder is None:
-        from traintime.data.fetch import load_raw
-
-        return load_raw(job.facts.name, listener.say)
     from traintime.data.own_images import load_own, used_images
 
     used = used_images(job.recipe, job.facts)
@@ -164,13 +159,11 @@ def _to_note(own: OwnImages) -> dict[str, Any]:
 
 
 def _refuse_too_many(own: OwnImages, recipe: Recipe, folder: RunFolder) -> None:
-    from traintime.data.own_images import most_damaged
-
     damaged = {**own.left_out, **own.replaced}
     most = most_damaged(recipe, own.used)
     if len(damaged) <= most:
         return
-    enough = math.ceil(1000 * len(damaged) / own.used) / 1000
+    enough = share_that_allows(len(damaged), own.used)
     raise InputError(
         f"{len(damaged):,} of {own.used:,} images in '{recipe.data}' cannot be read: "
         f"{_first_of(damaged)}. At most {most:,} may be (max_damaged={recipe.max_damaged:g}). Mend "
@@ -180,7 +173,7 @@ def _refuse_too_many(own: OwnImages, recipe: Recipe, folder: RunFolder) -> None:
 
 
 def stand_in(
-    job: KnownJob, raw: RawImages, folder: RunFolder, tell: Callable[[str, str], None]
+    job: KnownJob, raw: RawImages | RawTable, folder: RunFolder, tell: Callable[[str, str], None]
 ) -> Callable[[int, str], int]:
     """Return what decides about images that can no longer be read while a run goes.
 
@@ -195,9 +188,11 @@ def stand_in(
     """
     import numpy as np
 
+    from traintime.data.fetch import RawImages
     from traintime.data.image_store import ImageStore
     from traintime.data.own_images import OwnImages, filled
 
+    assert isinstance(raw, RawImages)
     store, parts = raw.images, raw.parts
     assert isinstance(store, ImageStore)
     assert parts
@@ -243,7 +238,7 @@ def _first_of(damaged: Mapping[str, str]) -> str:
     return listed([f"{name} ({why})" for name, why in damaged.items()])
 
 
-def with_first_scale(prepared: PreparedImages, folder: RunFolder) -> PreparedImages:
+def with_first_scale(prepared: PreparedParts, folder: RunFolder) -> PreparedParts:
     """Return images with the mean and deviation that the run began with.
 
     An image that another stands in for since would change them, and with them every other image.

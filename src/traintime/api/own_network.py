@@ -13,7 +13,7 @@ from traintime.data.catalogue import DATA_SETS
 from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.asked_job import DeviceJob
 from traintime.recipe import Recipe
-from traintime.recipe.data_folder import fold_name, folder_named_by
+from traintime.recipe.data_folder import fold_name, folder_named_by, table_named_by
 from traintime.recipe.question import ONLY_TRAINED, Question, check_keys, make_question
 from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample
@@ -28,9 +28,8 @@ class OwnDataSets:
     """The data sets that our trainer has, under every spelling that it takes, and folders."""
 
     def __contains__(self, name: object) -> bool:
-        return bool(folder_named_by(str(name))) or fold_name(str(name)) in {
-            fold_name(known) for known in DATA_SETS
-        }
+        is_own = folder_named_by(str(name)) or table_named_by(str(name))
+        return bool(is_own) or fold_name(str(name)) in {fold_name(known) for known in DATA_SETS}
 
 
 def is_own_network(fields: Mapping[str, Any]) -> bool:
@@ -99,10 +98,10 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
 
 
 def _own_lines(known: KnownJob) -> Iterator[str]:
-    sizes = known.sizes
+    sizes, samples = known.sizes, "rows" if known.facts.table else "images"
     yield (
-        f"{known.facts.title}, divided as `traintime train` does: {sizes.train:,} images to train "
-        f"on and {sizes.validation:,} to validate on"
+        f"{known.facts.title}, divided as `traintime train` does: {sizes.train:,} {samples} to "
+        f"train on and {sizes.validation:,} to validate on"
     )
     if known.recipe.target:
         yield (

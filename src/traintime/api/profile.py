@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from traintime.api.input_plan import with_input
 from traintime.api.job import KnownJob, planned_recipe, profile_for, read_job
 from traintime.api.listener import Listener
-from traintime.api.own_images import load_data, noted_facts
+from traintime.api.run_data import load_data, noted_facts
 from traintime.api.runs import find_run, refuse_another_device
 from traintime.api.train import require_torch
 from traintime.errors import InputError, RunFolderError

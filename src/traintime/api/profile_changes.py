@@ -89,7 +89,7 @@ def _alternatives(measured: Measured) -> Iterator[tuple[Mapping[str, Any], str]]
 def _sample_seconds(fields: Mapping[str, Any], like: KnownJob, measured: Measured) -> float | None:
     """Return the forecast seconds of a step for one sample; None for what cannot be done."""
     try:
-        job = replace(read_job(None, fields), input=like.input)
+        job = replace(read_job(None, fields, like.facts), input=like.input)
         # Finished runs correct the forecast of one job more than that of another.
         step_s = forecast_known_job(job, measured.machine).uncorrected_step_s
     except InputError:

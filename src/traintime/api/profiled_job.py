@@ -11,6 +11,7 @@ from traintime.api.feed import Feed, open_feed
 from traintime.api.job import KnownJob
 from traintime.api.listener import Listener
 from traintime.data.fetch import RawImages
+from traintime.data.own_table import RawTable
 from traintime.data.prepare import prepare
 from traintime.errors import InputError
 from traintime.hardware.allocator import keep_freed_memory
@@ -51,7 +52,9 @@ def begin_steps(
     return WatchedSteps(profiled, checkpoint.tensors, progress), where
 
 
-def feed_of(job: KnownJob, execution: Execution, raw: RawImages, listener: Listener) -> Feed:
+def feed_of(
+    job: KnownJob, execution: Execution, raw: RawImages | RawTable, listener: Listener
+) -> Feed:
     """Return where the batches of a run's job come from; faults are said, and nothing is noted.
 
     Args:

@@ -15,7 +15,7 @@ from traintime.api.input_plan import with_input
 from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
-from traintime.api.own_images import noted_facts
+from traintime.api.run_data import noted_facts
 from traintime.api.train import TrainResult, require_torch, run_job, was_changed
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast

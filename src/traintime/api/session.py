@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
@@ -29,7 +30,8 @@ from traintime.clock.eta import Clock
 from traintime.data.catalogue import DataFacts
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
-from traintime.data.prepare import PreparedImages, Samples, StoredSamples
+from traintime.data.own_table import RawTable
+from traintime.data.prepare import AnySamples, PreparedParts, TableSamples
 from traintime.data.resident import OrderedBatches
 from traintime.data.streamed import StreamedInOrder
 from traintime.evaluate.metrics import Classification, classify
@@ -84,7 +86,12 @@ class Session:
         self.deadline = _deadline(job.recipe, forecast)
 
     def run(
-        self, raw: RawImages, prepared: PreparedImages, stop: StopRequest, *, resume: bool
+        self,
+        raw: RawImages | RawTable,
+        prepared: PreparedParts,
+        stop: StopRequest,
+        *,
+        resume: bool,
     ) -> TrainResult:
         """Train, evaluate, and leave everything in the run folder.
 
@@ -162,7 +169,7 @@ class Session:
             lambda size: predict(module, test.in_batches_of(size), self.execution)
         )
 
-    def _loop_job(self, module: nn.Module, prepared: PreparedImages, feed: Feed) -> Job:
+    def _loop_job(self, module: nn.Module, prepared: PreparedParts, feed: Feed) -> Job:
         recipe = self.recipe
         held_out = feed.in_order(prepared.validation)
 
@@ -291,19 +298,24 @@ def _peak_memory(device: str) -> int | None:
     return peak_resident_bytes()
 
 
-def _mistakes(
-    test: Samples | StoredSamples, predictions: Predictions, facts: DataFacts
-) -> list[dict[str, Any]]:
-    """Return the wrong predictions that the model was surest of, with their pictures."""
+def _mistakes(test: AnySamples, predictions: Predictions, facts: DataFacts) -> list[dict[str, Any]]:
+    """Return the wrong predictions that the model was surest of, with what can be seen of each."""
     return [
         {
-            "png": _png(test.image(index)),
+            **_seen(test, index),
             "truth": facts.classes[int(predictions.labels[index])],
             "predicted": facts.classes[int(predictions.predicted[index])],
             "confidence": float(predictions.confidence[index]),
         }
         for index in predictions.worst(SHOWN_MISTAKES)
     ]
+
+
+def _seen(test: AnySamples, index: int) -> dict[str, Any]:
+    """Return a picture of a sample, or the cells of its row."""
+    if isinstance(test, TableSamples):
+        return asdict(test.shown[index])
+    return {"png": _png(test.image(index))}
 
 
 def _png(pixels: Bytes) -> str:

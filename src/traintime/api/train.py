@@ -33,8 +33,8 @@ from traintime.api.job import (
 )
 from traintime.api.listener import Listener
 from traintime.api.machine import installed_version
-from traintime.api.own_images import load_data, note_images
 from traintime.api.past_runs import conditions
+from traintime.api.run_data import load_data, note_data
 from traintime.errors import (
     DivergedError,
     InputError,
@@ -61,7 +61,7 @@ from traintime.units import format_bytes
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from traintime.data.prepare import PreparedImages
+    from traintime.data.prepare import PreparedParts
     from traintime.evaluate.metrics import Classification
 
 
@@ -141,17 +141,17 @@ def train(
         StorageError: The disk refused a write.
     """
     callbacks = checked_callbacks(callbacks)
-    job = read_job(recipe, fields)
+    listener = listener or Listener()
+    job = read_job(recipe, fields, say=listener.say)
     require_torch()
     _require_compiler(job.recipe)
-    listener = listener or Listener()
     profile = profile_for(job, listener)
     began_at = perf_counter()
     job = with_input(job, profile.device)
     forecast = forecast_known_job(job, profile)
     what = re.sub(r"[^\w.-]+", "-", job.recipe.data_name)
     folder = RunFolder.create(runs_folder(), f"{what}-{job.recipe.model}", __version__)
-    note_images(folder, job.facts)
+    note_data(folder, job.facts)
     folder.write_recipe(job.recipe.model_dump(mode="json"))
     write_environment(folder, profile.machine, forecast)
     folder.write_json("forecast", forecast.to_json())  # last: with it the run can be resumed
@@ -323,6 +323,8 @@ PATIENCE_S = 5.0
 
 def _begins_late(job: KnownJob, forecast: Forecast) -> bool:
     """Say whether a forecast should not wait for the data, which takes long or nobody knows."""
+    if job.facts.table:
+        return False
     if job.facts.folder is None:
         from traintime.data.fetch import check_cached
 
@@ -339,7 +341,7 @@ def _after_trial(
     job: KnownJob,
     forecast: Forecast,
     profile: HardwareProfile,
-    prepared: PreparedImages,
+    prepared: PreparedParts,
     began_at: float,
 ) -> Forecast:
     """Return the forecast that a few real steps lead to, or the one there was."""

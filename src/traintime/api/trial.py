@@ -9,7 +9,7 @@ import torch
 
 from traintime.api.feed import Feed
 from traintime.api.job import KnownJob
-from traintime.data.prepare import PreparedImages, Samples
+from traintime.data.prepare import PreparedParts, StoredSamples
 from traintime.forecast.forecast import Forecast
 from traintime.forecast.trial import Trial
 from traintime.hardware.allocator import keep_freed_memory
@@ -29,7 +29,7 @@ BATCHES = 16
 
 
 def try_steps(
-    job: KnownJob, forecast: Forecast, prepared: PreparedImages, began_at: float
+    job: KnownJob, forecast: Forecast, prepared: PreparedParts, began_at: float
 ) -> Trial | None:
     """Take a few steps of a network of the same kind, and keep nothing of it.
 
@@ -44,10 +44,9 @@ def try_steps(
         in memory, compiled steps, very short runs, too little memory for two networks.
     """
     train, steps = prepared.train, forecast.epochs * forecast.steps_per_epoch
-    if not isinstance(train, Samples) or forecast.execution.compile or steps < LEAST_STEPS_OF_RUN:
+    if isinstance(train, StoredSamples) or forecast.execution.compile or steps < LEAST_STEPS_OF_RUN:
         return None
-    num_samples = BATCHES * job.recipe.batch_size
-    some = Samples(train.images[:num_samples], train.labels[:num_samples])
+    some = train.first(BATCHES * job.recipe.batch_size)
     budget_s = min(MOST_S, max(LEAST_S, SHARE_OF_RUN * forecast.total_s.median))
     keep_freed_memory()
     try:
@@ -60,7 +59,7 @@ def try_steps(
     return Trial(perf_counter() - began_at, timing.median_s, timing.calls)
 
 
-def _time(job: KnownJob, execution: Execution, prepared: PreparedImages, budget_s: float) -> Timing:
+def _time(job: KnownJob, execution: Execution, prepared: PreparedParts, budget_s: float) -> Timing:
     """Leave random states as they are: the run draws what it would have drawn."""
     with torch.random.fork_rng([execution.device] if execution.device != "cpu" else []):
         module = build(job.network, fused=execution.fused).to(execution.device)

@@ -33,30 +33,44 @@ from traintime.recipe.recipe import Recipe
 
 
 def network_for(recipe: Recipe, input_shape: Shape, num_classes: int) -> Network:
-    """Return the recipe's network for images of a shape.
+    """Return the recipe's network for samples of a shape.
 
     Args:
         recipe: Names the network and its options.
-        input_shape: (C, H, W) of one image.
+        input_shape: (C, H, W) of one image, or (F,) of a row of a table.
         num_classes: Scores to give.
 
     Raises:
         UnknownNameError: No network has this name.
-        InputError: The images are too small for the network.
+        InputError: The images are too small for the network, or are no images.
     """
-    if recipe.model not in NETWORKS:
-        raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
+    check_model(recipe)
     least = LEAST_IMAGE_SIDE[recipe.model]
-    if min(input_shape[1:]) < least:
+    if min(input_shape[1:], default=least) < least:
         instead = f"image_size={LENET_SIDE}" if recipe.folder else "model=mlp"
         raise InputError(
             f"{recipe.model} needs images of at least {least}×{least} pixels and "
-            f"{recipe.data_name} has {input_shape[1]}×{input_shape[2]}; type {instead}"
+            f"{recipe.data_name} has {'×'.join(map(str, input_shape[1:]))}; type {instead}"
         )
     layers = NETWORKS[recipe.model](recipe, input_shape, num_classes)
     network = Network(recipe.model, input_shape, num_classes, layers)
     assert output_shape(network.layers, input_shape) == (num_classes,)
     return network
+
+
+def check_model(recipe: Recipe) -> None:
+    """Refuse a network that nobody knows, or that does not take the recipe's kind of data.
+
+    Raises:
+        UnknownNameError: No network has this name.
+        InputError: It is for images, and the data are a table.
+    """
+    if recipe.model not in NETWORKS:
+        raise UnknownNameError("model", recipe.model, NETWORKS, "Type for example model=lenet")
+    if recipe.table and recipe.model != "mlp":
+        raise InputError(
+            f"{recipe.model} is for images, and {recipe.data_name} is a table; type model=mlp"
+        )
 
 
 def _mlp(recipe: Recipe, input_shape: Shape, num_classes: int) -> tuple[Layer, ...]:

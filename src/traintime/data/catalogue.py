@@ -1,11 +1,13 @@
 """The data sets there are: facts that a forecast needs before any byte has been fetched.
 
 This module imports neither torch nor numpy. What it tells of the known ones stands in
-`catalogue.toml`; a folder of images is looked through by `image_folder.py`.
+`catalogue.toml`; a folder of images is looked through by `image_folder.py`, a table read by
+`own_table.py`.
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any, Literal
 
 from traintime.data.image_folder import look_through
 from traintime.data.image_layout import Layout
+from traintime.data.table_facts import TableFacts
 from traintime.errors import InputError, UnknownNameError
 from traintime.recipe import Recipe
 from traintime.recipe.data_folder import folder_named_by
@@ -47,7 +50,7 @@ class DataFacts:
     Args:
         name: As it is typed in `data=NAME`.
         title: As it is written in text.
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of an image, or (F,) of a row of a table.
         classes: Names of the classes, in the order of the labels.
         train_samples: Samples of the training part as it is published.
         test_samples: Samples of its own test split, or None if it has none.
@@ -58,11 +61,12 @@ class DataFacts:
         validation_samples: Samples of its own validation split, or None if it has none.
         folder: Where images of one's own lie; None for a known data set.
         layout: What lies there.
+        table: What is known of a table of one's own; None for images.
     """
 
     name: str
     title: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: tuple[str, ...]
     train_samples: int
     test_samples: int | None
@@ -73,6 +77,7 @@ class DataFacts:
     validation_samples: int | None = None
     folder: Path | None = None
     layout: Layout | None = None
+    table: TableFacts | None = None
 
     @property
     def num_classes(self) -> int:
@@ -81,9 +86,8 @@ class DataFacts:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one image at one byte per pixel and channel."""
-        channels, height, width = self.shape
-        return channels * height * width
+        """Bytes of one sample in memory."""
+        return stored_bytes(self.shape)
 
     @property
     def part_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -193,6 +197,42 @@ def facts_of_layout(folder: Path, layout: Layout, image_size: int) -> DataFacts:
     )
 
 
+def facts_of_table(
+    path: Path,
+    classes: tuple[str, ...],
+    rows: int,
+    *,
+    num_features: int,
+    table: TableFacts | None = None,
+) -> DataFacts:
+    """Return the facts of a table.
+
+    Args:
+        path: Where it is.
+        classes: Names of the classes, in the order of the labels.
+        rows: That the parts are drawn from.
+        num_features: That a network is given of a row.
+        table: What else is known of it.
+    """
+    return DataFacts(
+        name=str(path),
+        title=path.name,
+        shape=(num_features,),
+        classes=classes,
+        train_samples=rows,
+        test_samples=None,
+        licence="your own",
+        attribution="",
+        sha256={},
+        table=table,
+    )
+
+
+def stored_bytes(shape: tuple[int, ...]) -> int:
+    """Return the bytes of a sample in memory: one for a pixel's channel, four for a feature."""
+    return math.prod(shape) * (4 if len(shape) == 1 else 1)
+
+
 def _folded(name: str) -> str:
     return name.casefold().translate(str.maketrans("", "", "-_ "))
 
@@ -203,8 +243,8 @@ def check_augmentation(facts: DataFacts, recipe: Recipe) -> None:
     Raises:
         InputError: The square to cut out is as large as the image.
     """
-    shortest = min(facts.shape[1:])
-    if recipe.cutout >= shortest:
+    shortest = min(facts.shape[1:], default=1)
+    if recipe.cutout >= shortest and not facts.table:
         raise InputError(
             f"Cutting out {recipe.cutout}×{recipe.cutout} pixels leaves nothing of {facts.title} "
             f"images, which are {facts.shape[1]}×{facts.shape[2]}. Type cutout={shortest // 4}"

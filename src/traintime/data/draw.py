@@ -67,6 +67,32 @@ def divide(
     return PartRows(rows, validation, test)
 
 
+def with_every_class(parts: PartRows, labels: Labels) -> PartRows:
+    """Return parts of the same sizes in which no class is missing that has a row for each.
+
+    A class of few rows can be left out of a part when it is drawn in proportion. One of its rows
+    then changes places with one of the class that the part has the most of.
+
+    Args:
+        parts: Drawn from all rows.
+        labels: (N,), the class of each row.
+    """
+    held = [rows.copy() for rows in (parts.train, parts.validation, parts.test) if rows is not None]
+    unused = np.setdiff1d(np.arange(len(labels)), np.concatenate(held))
+    for place, rows in enumerate(held):
+        for missing in np.setdiff1d(labels, labels[rows]):
+            givers = [unused, *(other for i, other in enumerate(held) if i != place)]
+            counts = [int((labels[giver] == missing).sum()) for giver in givers]
+            # Nobody misses a row of those that are not used; a part keeps one of its own.
+            giver = givers[0 if counts[0] else int(np.argmax(counts))]
+            taken = np.flatnonzero(labels[rows] == np.bincount(labels[rows]).argmax())
+            if max(counts) > (giver is not unused) and len(taken) > 1:
+                given = np.flatnonzero(labels[giver] == missing)[0]
+                rows[taken[0]], giver[given] = giver[given], rows[taken[0]]
+    train, *validation, test = (np.sort(rows) for rows in held)
+    return PartRows(train, validation[0] if validation else None, test)
+
+
 def _drawn(labels: Labels, rows: Rows, take: int, random: np.random.Generator) -> tuple[Rows, Rows]:
     """Draw rows at random with the classes in proportion.
 

@@ -1,40 +1,42 @@
 """Images of a folder as they were read: an array and what is known of it, checked on reading.
 
-Each set of images has a folder named by its key. The array is put in its place first, the note with
-its checksum afterwards, and a note that does not fit is as good as none: no order of crashes leaves
-an array that would be used with another's note. A table beside them knows each image by itself, so
-that a few can be read and checked without all others; it is also kept without the array.
+A table beside them knows each image by itself, so that a few can be read and checked without all
+others; it is also kept without the array.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from traintime.data.formats import Bytes
 from traintime.data.image_store import FACTS, KnownImages
+from traintime.data.kept_copies import (
+    Note,
+    drop_oldest,
+    note_use,
+    place_of,
+    read_note,
+    write_note,
+)
 from traintime.data.read_image import DECODER, ReadImages, usable_cores
 from traintime.errors import StorageError
 from traintime.ledger.atomic import remove_leftovers, write_atomically, write_bytes_atomically
-from traintime.ledger.paths import cache_folder
 from traintime.units import format_bytes
 
-ARRAY, TABLE, NOTE = "images.bin", "table.bin", "content.json"
+ARRAY, TABLE = "images.bin", "table.bin"
 KEPT = 4
 """Copies of one folder: of other sizes, parts or times."""
 AT_ONCE = 1024
-LONGEST_WRITE_S = 86_400
 NOTED = {"shape", "sha256", "decoder", "table_sha256", "unreadable"}
 
 
@@ -46,7 +48,7 @@ def has_copy(key: str) -> bool:
 
 def forget_unfinished(key: str) -> None:
     """Delete what a process that was ended left of a copy; it takes the room of a whole one."""
-    remove_leftovers(_place(key))
+    remove_leftovers(place_of(key))
 
 
 def read_copy(key: str) -> ReadImages | None:
@@ -54,7 +56,7 @@ def read_copy(key: str) -> ReadImages | None:
 
     The array is the file itself, mapped: its pages are memory that the system may take back.
     """
-    note, path = _note(key), _place(key) / ARRAY
+    note, path = _note(key), place_of(key) / ARRAY
     if note is None:
         return None
     try:
@@ -62,7 +64,7 @@ def read_copy(key: str) -> ReadImages | None:
         images = np.asarray(mapped)
         if hashlib.sha256(images.reshape(-1).data).hexdigest() != note["sha256"]:
             return None
-        _note_use(key)
+        note_use(key)
     except (OSError, ValueError):
         return None
     return ReadImages(images, _unreadable(note))
@@ -74,13 +76,13 @@ def read_facts(key: str) -> KnownImages | None:
     if note is None:
         return None
     try:
-        content = (_place(key) / TABLE).read_bytes()
+        content = (place_of(key) / TABLE).read_bytes()
         if hashlib.sha256(content).hexdigest() != note["table_sha256"]:
             return None
-        _note_use(key)
+        note_use(key)
     except OSError:
         return None
-    array = _place(key) / ARRAY if _is_whole(key, note) else None
+    array = place_of(key) / ARRAY if _is_whole(key, note) else None
     facts = np.frombuffer(content, FACTS).copy()
     return KnownImages(facts, _unreadable(note), array, note["decoder"])
 
@@ -105,15 +107,15 @@ def keep_copy(
     Raises:
         StorageError: The disk refused, or has not enough room.
     """
-    remove_leftovers(_place(key))
-    writing = _Writing(_place(key), shape)
+    remove_leftovers(place_of(key))
+    writing = _Writing(place_of(key), shape)
     if array:
-        write_atomically(_place(key) / ARRAY, lambda path: writing.write(path, parts))
+        write_atomically(place_of(key) / ARRAY, lambda path: writing.write(path, parts))
     else:
         for part in parts:
             writing.take(part)
     table = b"".join(writing.facts)
-    write_bytes_atomically(_place(key) / TABLE, table)
+    write_bytes_atomically(place_of(key) / TABLE, table)
     note = {
         "folder": str(folder),
         "shape": shape,
@@ -122,8 +124,8 @@ def keep_copy(
         "table_sha256": hashlib.sha256(table).hexdigest(),
         "unreadable": writing.unreadable,
     }
-    write_bytes_atomically(_place(key) / NOTE, json.dumps(note, indent=1).encode())
-    _drop_oldest(str(folder))
+    write_note(key, note)
+    drop_oldest(str(folder), KEPT)
 
 
 class _Writing:
@@ -173,45 +175,16 @@ def facts_of(image: Bytes) -> bytes:
     return facts.tobytes()
 
 
-def _drop_oldest(folder: str) -> None:
-    """Drop the copies of a folder that were used longest ago, and what a killed process left."""
+def _note(key: str) -> Note | None:
+    note = read_note(key)
+    return note if note and note.keys() >= NOTED else None
+
+
+def _is_whole(key: str, note: Note) -> bool:
     with suppress(OSError):
-        ours: list[tuple[float, str]] = []
-        for place in _all_places().iterdir():
-            note = _note(place.name)
-            if note is None and time.time() - place.stat().st_mtime > LONGEST_WRITE_S:
-                shutil.rmtree(place)
-            elif note and note.get("folder") == folder:
-                ours.append(((place / NOTE).stat().st_mtime, place.name))
-        for _, key in sorted(ours, reverse=True)[KEPT:]:
-            shutil.rmtree(_place(key))
-
-
-def _all_places() -> Path:
-    return cache_folder() / "data" / "own"
-
-
-def _place(key: str) -> Path:
-    return _all_places() / key[:32]
-
-
-def _note(key: str) -> dict[str, Any] | None:
-    try:
-        note = json.loads((_place(key) / NOTE).read_text(encoding="utf-8"))
-        return note if note.keys() >= NOTED else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _is_whole(key: str, note: dict[str, Any]) -> bool:
-    with suppress(OSError):
-        return (_place(key) / ARRAY).stat().st_size == int(np.prod(note["shape"]))
+        return (place_of(key) / ARRAY).stat().st_size == int(np.prod(note["shape"]))
     return False
 
 
-def _unreadable(note: dict[str, Any]) -> dict[int, str]:
+def _unreadable(note: Note) -> dict[int, str]:
     return {int(row): str(why) for row, why in note["unreadable"].items()}
-
-
-def _note_use(key: str) -> None:
-    os.utime(_place(key) / NOTE)  # the copies that were used last are kept

@@ -13,8 +13,8 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from traintime.data.catalogue import DATA_SETS, DataFacts, find
-from traintime.errors import UnknownNameError
-from traintime.recipe.data_folder import fold_name, folder_named_by
+from traintime.errors import InputError, UnknownNameError
+from traintime.recipe.data_folder import fold_name, folder_named_by, table_named_by
 
 Unit = Literal["images", "samples", "tokens"]
 
@@ -63,6 +63,11 @@ def find_size(name: str) -> KnownSize:
         UnknownNameError: Nothing is known of one of that name.
         InputError: The folder is none of images by class.
     """
+    if table_named_by(name):
+        raise InputError(
+            f"'{name}' is a table, which this model does not take. Type model=mlp and label=, and "
+            "leave input= out"
+        )
     if folder_named_by(name):
         return _of_ours(find(name))
     size = _by_name().get(fold_name(name))

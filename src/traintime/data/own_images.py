@@ -29,8 +29,6 @@ from traintime.units import format_duration
 
 PART_BYTES = 64 * 2**20
 """Of the pixels that are held at once, where not all are to be in memory."""
-BOUND_FROM = 20
-"""Images from which on one may be damaged, however small the share that may."""
 
 
 @dataclass(frozen=True)
@@ -291,9 +289,3 @@ def _progress(used: UsedImages, say: Say) -> Callable[[int, float], None]:
         say(f"Read {done:,} of {total:,} images; about {format_duration(left)} left")
 
     return tell
-
-
-def most_damaged(recipe: Recipe, images: int) -> int:
-    """Return how many of some images may be unreadable."""
-    at_least = 1 if recipe.max_damaged and images >= BOUND_FROM else 0
-    return max(at_least, int(recipe.max_damaged * images))

@@ -13,7 +13,9 @@ from traintime.data.draw import Labels, PartRows, Rows, divide
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
 from traintime.data.image_store import ImageStore
+from traintime.data.own_table import RawTable
 from traintime.data.pixel_statistics import Statistics, statistics_of_pixels
+from traintime.data.table_cache import PreparedTable, ShownRow
 from traintime.recipe import Recipe
 
 
@@ -31,6 +33,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, count: int) -> Samples:
+        """Return the first ones."""
+        return Samples(self.images[:count], self.labels[:count])
 
     def image(self, index: int) -> Bytes:
         """Return one image, uint8, (H, W, C)."""
@@ -60,33 +66,62 @@ class StoredSamples:
 
 
 @dataclass(frozen=True)
-class PreparedImages:
+class TableSamples:
+    """Rows of a table with their classes, in memory.
+
+    Args:
+        features: float32, (N, F), as the network is given them.
+        labels: int64, (N,).
+        shown: What is shown of each row; empty for parts of which nothing is.
+    """
+
+    features: Tensor
+    labels: Tensor
+    shown: tuple[ShownRow, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int) -> TableSamples:
+        """Return the first ones, without what is shown of them."""
+        return TableSamples(self.features[:count], self.labels[:count])
+
+
+AnySamples = Samples | StoredSamples | TableSamples
+
+
+@dataclass(frozen=True)
+class PreparedParts:
     """The parts of a training job, and the scale of its inputs.
 
     Args:
         train: What gradients are computed on.
         validation: What the metric is watched on; the test part itself if the recipe says so.
         test: What the final score is of.
-        mean: (C,), mean of the training part's pixels on a scale of 0 to 1.
+        mean: (C,), mean of the training part's pixels on a scale of 0 to 1; (0,) of a table, whose
+            features have their scale.
         std: (C,), their standard deviation.
     """
 
-    train: Samples | StoredSamples
-    validation: Samples | StoredSamples
-    test: Samples | StoredSamples
+    train: AnySamples
+    validation: AnySamples
+    test: AnySamples
     mean: Tensor
     std: Tensor
 
 
-def prepare(raw: RawImages, recipe: Recipe, facts: DataFacts) -> PreparedImages:
+def prepare(raw: RawImages | RawTable, recipe: Recipe, facts: DataFacts) -> PreparedParts:
     """Split a data set by class, evenly, into parts of exactly `split_sizes`.
 
     The split depends on the recipe's seed alone. The parts that are not cut share their memory
-    with `raw`. Images of a folder are divided before they are read.
+    with `raw`. Images of a folder are divided before they are read, and the rows of a table before
+    they are encoded.
 
     Raises:
         InputError: More training samples, or larger batches, than there are.
     """
+    if isinstance(raw, RawTable):
+        return _of_table(raw.table)
     if raw.parts:
         return _divided(raw, raw.parts)
     rows = np.arange(len(raw.labels))
@@ -99,13 +134,23 @@ def prepare(raw: RawImages, recipe: Recipe, facts: DataFacts) -> PreparedImages:
 
 def _divided(
     raw: RawImages, parts: PartRows, own_test: Samples | StoredSamples | None = None
-) -> PreparedImages:
+) -> PreparedParts:
     test = own_test or _samples(raw.images, raw.labels, parts.test)
     validation = test
     if parts.validation is not None:
         validation = _samples(raw.images, raw.labels, parts.validation)
     train = _samples(raw.images, raw.labels, parts.train)
-    return PreparedImages(train, validation, test, *_statistics(train))
+    return PreparedParts(train, validation, test, *_statistics(train))
+
+
+def _of_table(table: PreparedTable) -> PreparedParts:
+    def samples(rows: Rows, shown: tuple[ShownRow, ...] = ()) -> TableSamples:
+        features, labels = table.features[rows], table.labels[rows]
+        return TableSamples(torch.from_numpy(features), torch.from_numpy(labels), shown)
+
+    parts, test = table.parts, samples(table.parts.test, table.shown)
+    validation = test if parts.validation is None else samples(parts.validation)
+    return PreparedParts(samples(parts.train), validation, test, torch.zeros(0), torch.ones(0))
 
 
 def _statistics(train: Samples | StoredSamples) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What reading a folder's images will take, before they are read.
+"""What reading one's own data will take: images, before they are read.
 
 Some are read to see: formats, sizes, disks and processors differ too much for a law. Where PIL is
 not installed, a law has to do.
@@ -45,16 +45,20 @@ class Reading:
 
 
 def reading_time(recipe: Recipe, facts: DataFacts, plan: InputPlan = IN_MEMORY) -> Reading | None:
-    """Return what reading a folder's images will take; None for a known data set.
+    """Return what reading one's own data will take; None for a known data set.
+
+    A table has been read when this is asked: its training part says what a network is given.
 
     Args:
         recipe: Which of the images are used.
-        facts: Of the folder.
+        facts: Of the data set.
         plan: Says whether their pixels are kept, or they are read again for each batch.
 
     Raises:
         InputError: More training samples, or larger batches, than there are.
     """
+    if facts.table:
+        return Reading(0.0, facts.table.said(facts.title))
     if facts.folder is None or facts.layout is None:
         return None
     if find_spec("PIL") is None or find_spec("numpy") is None:

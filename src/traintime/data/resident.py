@@ -1,12 +1,12 @@
 """Batches of a data set that lives on the device as a whole, one byte per pixel and channel.
 
 Nothing is copied from the host while training. A batch costs one gather and one fused
-multiply-add, which converts and normalises at once.
+multiply-add, which converts and normalises at once. Rows of a table are there as they are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 
 import torch
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from traintime.data.augment import Augmentation
 from traintime.data.pixel_scale import PixelScale
-from traintime.data.prepare import Samples
+from traintime.data.prepare import Samples, TableSamples
 from traintime.data.shuffled import Batch, ShuffledBatches
 
 
-class ResidentImages:
-    """Images on a device, in the memory format that a network wants them in.
+class ResidentSamples:
+    """Images or rows of a table on a device, in the memory format that a network wants them in.
 
     Args:
-        samples: What to place there.
+        samples: What to place there; the scale and the memory format are for images.
         device: Where.
         mean: (C,), subtracted from pixels on a scale of 0 to 1.
         std: (C,), what they are divided by afterwards.
@@ -32,24 +32,28 @@ class ResidentImages:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: Samples | TableSamples,
         device: torch.device | str,
         mean: Tensor,
         std: Tensor,
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
-        shape = tuple(samples.images.shape[1:])
-        scale = PixelScale(shape, device, mean, std, dtype, memory_format)
-        self._normalised = scale.normalised
-        self._rows = scale.rows(samples.images.to(device))  # (N, H*W*C) uint8
+        if isinstance(samples, TableSamples):
+            self._normalised: Callable[[Tensor], Tensor] = lambda rows: rows.to(dtype)
+            self._rows = samples.features.to(device)  # (N, F)
+        else:
+            shape = tuple(samples.images.shape[1:])
+            scale = PixelScale(shape, device, mean, std, dtype, memory_format)
+            self._normalised = scale.normalised
+            self._rows = scale.rows(samples.images.to(device))  # (N, H*W*C) uint8
         self.labels = samples.labels.to(device)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def at(self, index: Tensor) -> Tensor:
-        """Return the normalised images (B, C, H, W) of some rows.
+        """Return the normalised images (B, C, H, W), or features (B, F), of some rows.
 
         Args:
             index: int64, (B,), on the same device.
@@ -78,7 +82,7 @@ class ResidentBatches(ShuffledBatches):
 
     def __init__(
         self,
-        samples: Samples,
+        samples: Samples | TableSamples,
         batch_size: int,
         device: torch.device | str,
         mean: Tensor,
@@ -88,7 +92,7 @@ class ResidentBatches(ShuffledBatches):
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self._images = ResidentImages(samples, device, mean, std, dtype, memory_format)
+        self._images = ResidentSamples(samples, device, mean, std, dtype, memory_format)
         super().__init__(self._images.labels, batch_size, augmentation, seed)
 
     def batch(self, i: int) -> Batch:
@@ -107,7 +111,7 @@ class OrderedBatches:
         batch_size: Samples per batch; the last may be smaller.
     """
 
-    def __init__(self, images: ResidentImages, batch_size: int) -> None:
+    def __init__(self, images: ResidentSamples, batch_size: int) -> None:
         self._images = images
         self._batch_size = batch_size
 
@@ -125,7 +129,7 @@ class OrderedBatches:
 
 
 def in_order(
-    samples: Samples,
+    samples: Samples | TableSamples,
     batch_size: int,
     device: torch.device | str,
     mean: Tensor,
@@ -134,5 +138,5 @@ def in_order(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> OrderedBatches:
     """Place samples on a device and return them in batches, neither shuffled nor augmented."""
-    images = ResidentImages(samples, device, mean, std, dtype, memory_format)
+    images = ResidentSamples(samples, device, mean, std, dtype, memory_format)
     return OrderedBatches(images, batch_size)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from traintime.architecture import Network
 from traintime.architecture.fusing import can_be_fused
-from traintime.data.catalogue import SplitSizes
+from traintime.data.catalogue import SplitSizes, stored_bytes
 from traintime.data.reading_time import Reading
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve, expected_curve
@@ -143,7 +143,7 @@ def _plan(
         train_samples=sizes.train,
         validation_samples=sizes.validation,
         test_samples=sizes.test,
-        sample_bytes=math.prod(network.input_shape) + 8,
+        sample_bytes=stored_bytes(network.input_shape) + 8,
     )
     step = predict_step(graph, recipe.batch_size, execution, profile)
     return Plan(execution, workload, step, ()) if step else None

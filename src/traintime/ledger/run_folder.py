@@ -23,8 +23,9 @@ changes.jsonl       what it was told while it was trained, and what that changed
 events.jsonl        faults that it survived
 usage.jsonl         what its process used, a sample every two seconds
 profile.json        where a step goes, if it was profiled
-data.json           images of one's own: how many, and those that could not be read
+data.json           data of one's own: how many, and those that could not be used
 data-files.gz       the list of their files, with sizes and times of change
+data-table.gz       of a table: its columns, its classes, and checksums
 """
 
 from __future__ import annotations

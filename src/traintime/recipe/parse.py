@@ -13,7 +13,8 @@ from traintime.errors import InputError, nearest
 from traintime.recipe.recipe import Recipe
 
 SHOW_FIELDS = "`traintime train --help` explains each field."
-AS_TYPED = ("budget", "data")  # YAML 1.1 takes 17:30 for a number, and paths hold anything
+AS_TYPED = ("budget", "data", "label")
+"""YAML 1.1 takes 17:30 for a number, and paths and names of columns hold anything."""
 MISFIT = "The recipe does not fit together"
 
 

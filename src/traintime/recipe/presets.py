@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from traintime.recipe.data_folder import fold_name, folder_named_by
+from traintime.recipe.data_folder import fold_name, folder_named_by, table_named_by
 
 Values = dict[str, Any]
 
@@ -33,6 +33,8 @@ def preset(model: str, data: str) -> Values:
     values = {**tables["any"], **values}
     if folder_named_by(data):
         return {"batch_size_of_lr": values["batch_size"], **values, **tables["own_images"]}
+    if table_named_by(data):
+        return {**values, **tables["own_table"]}
     return {**values, **by_data.get(fold_name(data), {})}
 
 

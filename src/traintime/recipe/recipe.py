@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from traintime.errors import InputError
 from traintime.recipe.budget import Budget, parse_budget
-from traintime.recipe.data_folder import folder_named_by
+from traintime.recipe.data_folder import folder_named_by, table_named_by
 from traintime.recipe.presets import fill_in
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
@@ -29,6 +29,7 @@ Metric = Literal["accuracy", "loss"]
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+FIELDS_OF_IMAGES = ("image_size", "cache", "workers", "flip", "crop", "cutout")
 MOST_WORKERS = 256
 MOST_EPOCHS = 10_000
 """Also what a budget without epochs leaves them at."""
@@ -66,10 +67,14 @@ class Recipe(BaseModel):
         str,
         Field(
             description="Data set: mnist, fashion-mnist, cifar10 or digits; or the path of a "
-            "folder that holds a folder of images for each class."
+            "folder that holds a folder of images for each class, or of a table (.csv, .tsv or "
+            ".parquet)."
         ),
     ]
     model: Annotated[str, Field(description="Network: mlp, lenet, resnet9, resnet18 or vgg11.")]
+    label: Annotated[
+        str | None, Field(description="Column of a table that holds the classes to be told apart.")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of every random choice.")] = 0
 
     # Data
@@ -91,8 +96,8 @@ class Recipe(BaseModel):
         Field(
             ge=0,
             le=1,
-            description="Share of a folder's images that may be unreadable and are left out; of "
-            "20 or more one always may, unless this is 0.",
+            description="Share of a folder's images or a table's rows that may be unreadable and "
+            "are left out; of 20 or more one always may, unless this is 0.",
         ),
     ] = 0.01
     cache: Annotated[
@@ -285,9 +290,10 @@ class Recipe(BaseModel):
         if not isinstance(values, dict):
             return values
         given: dict[str, Any] = {**values}
-        folder = folder_named_by(str(given["data"])) if given.get("data") else None
-        if folder:
-            given["data"] = str(folder)
+        data = str(given["data"]) if given.get("data") else None
+        own = data and (folder_named_by(data) or table_named_by(data))
+        if own:
+            given["data"] = str(own)
             if given.get("image_size") is None:
                 given.pop("image_size", None)  # the preset's then
         if given.get("budget") is not None and given.get("epochs") is None:
@@ -346,10 +352,13 @@ class Recipe(BaseModel):
         return split
 
     @model_validator(mode="after")
-    def _check_together(self) -> Recipe:
-        if self.optimizer == "adam" and self.weight_decay:
+    def _check_fields_of_data(self) -> Recipe:
+        if self.table:
+            self._refuse_fields_of_images()
+        elif self.label is not None:
             raise ValueError(
-                "adam has no decoupled weight decay; type optimizer=adamw, or l2= for a penalty"
+                f"label names a column of a table, and {self.data_name} is none; leave it out, or "
+                "type data= of a file that ends in .csv, .tsv or .parquet"
             )
         if self.image_size and not self.folder:
             raise ValueError(
@@ -362,6 +371,21 @@ class Recipe(BaseModel):
                     f"{name} is for images of your own, and {self.data} fits into memory; leave it "
                     "out"
                 )
+        return self
+
+    def _refuse_fields_of_images(self) -> None:
+        for name in FIELDS_OF_IMAGES:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for images, and {self.data_name} is a table; leave it out"
+                )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Recipe:
+        if self.optimizer == "adam" and self.weight_decay:
+            raise ValueError(
+                "adam has no decoupled weight decay; type optimizer=adamw, or l2= for a penalty"
+            )
         if self.cache == "memory" and self.workers not in ("auto", 0):
             raise ValueError(
                 "workers gather batches that are not in memory; leave workers out, or type "
@@ -376,13 +400,19 @@ class Recipe(BaseModel):
 
     @property
     def folder(self) -> Path | None:
-        """The folder of images that is trained on, or None for a known data set."""
+        """The folder of images that is trained on, or None for other data."""
         return folder_named_by(self.data)
 
     @property
+    def table(self) -> Path | None:
+        """The table that is trained on, or None for other data."""
+        return table_named_by(self.data)
+
+    @property
     def data_name(self) -> str:
-        """What the data is called in text: the name of a data set, or of the folder."""
-        return self.folder.name if self.folder else self.data
+        """What the data is called in text: the name of a data set, a folder or a table."""
+        own = self.folder or self.table
+        return own.name if own else self.data
 
     def smallest_micro_batch(self, train_samples: int) -> int:
         """Return the fewest samples that go through the network together in an epoch.

@@ -21,9 +21,9 @@ from markupsafe import Markup
 from traintime.report.page import breakdown, facts
 from traintime.report.page.comparison import compare
 from traintime.report.page.curves import chart_data, eta_finding
-from traintime.report.page.damaged_images import damaged_images
 from traintime.report.page.headline import headline
 from traintime.report.page.incidents import incidents
+from traintime.report.page.own_data import own_data
 from traintime.report.page.quality import quality
 from traintime.report.page.run_files import RunFiles, read_run_files
 from traintime.units import format_duration, format_percent
@@ -63,7 +63,7 @@ def _sections(run: RunFiles) -> dict[str, Any]:
         "step_parts": breakdown.step_parts(run),
         "memory_parts": breakdown.memory_parts(run),
         "quality": quality(run),
-        "damaged_images": damaged_images(run),
+        "own_data": own_data(run),
         "recipe_pairs": facts.recipe_pairs(run),
         "machine_pairs": facts.machine_pairs(run),
         "picks": facts.picks(run),

@@ -54,6 +54,7 @@ def data_table(sizes: Sequence[KnownSize]) -> RenderableType:
 
 _HOW_TO_SAY_OTHERS = (
     "To train on + to validate on, and the shape of images that all have the same.\n"
-    "Others: samples=50000 says how many there are; data=path/to/folder counts images by class.\n"
+    "Others: samples=50000 says how many there are; data=path/to/folder counts images by class,\n"
+    "data=path/to/table.csv label=COLUMN rows.\n"
     "For example: traintime forecast model=resnet50 data=imagenet epochs=90 device=rtx-3090"
 )

@@ -10,6 +10,7 @@ from traintime.report.page.run_files import Record, RunFiles, listed
 from traintime.units import format_percent
 
 MOST_CLASSES_IN_MATRIX = 30
+MOST_MISTAKES = 24
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Quality:
-    """The sections on the quality of the model; None or empty where nothing was recorded."""
+    """The sections on the quality of the model; None or empty where nothing was recorded.
+
+    Mistakes are pictures (`wrong`) or rows of a table (`wrong_rows`) with some of its columns.
+    """
 
     cards: tuple[Card, ...]
     per_class: tuple[Record, ...]
@@ -54,6 +58,8 @@ class Quality:
     matrix: tuple[tuple[Cell, ...], ...]
     mix_ups: tuple[Cell, ...]
     wrong: tuple[Record, ...]
+    wrong_rows: tuple[Record, ...]
+    wrong_columns: tuple[str, ...]
     errors: int
 
 
@@ -67,6 +73,8 @@ def quality(run: RunFiles) -> Quality | None:
     classes = _class_names(per_class, len(counts))
     cells = _cells(counts, classes)
     wrong_cells = [cell for row in cells for cell in row if not cell.is_right and cell.count]
+    wrong: list[Record] = listed(run.result, "wrong")[:MOST_MISTAKES]
+    rows = tuple(sample for sample in wrong if "cells" in sample)
     return Quality(
         cards=_cards(test),
         per_class=per_class,
@@ -74,7 +82,9 @@ def quality(run: RunFiles) -> Quality | None:
         classes=classes,
         matrix=cells if len(classes) <= MOST_CLASSES_IN_MATRIX else (),
         mix_ups=tuple(sorted(wrong_cells, key=lambda cell: -cell.count)[:5]),
-        wrong=tuple(listed(run.result, "wrong"))[:24],
+        wrong=tuple(sample for sample in wrong if "png" in sample),
+        wrong_rows=rows,
+        wrong_columns=tuple(rows[0]["cells"]) if rows else (),
         errors=sum(cell.count for cell in wrong_cells),
     )
 
