@@ -136,3 +136,23 @@ def test_a_table_is_tried_too(tmp_path: Path):
     fields = {"model": "mlp", "hidden": (8,), "batch_size": 8, "epochs": 4, "device": "cpu"}
     result = traintime.train(data=str(path), label="Status", **fields)
     assert result.forecast.evidence == "run on this machine"
+
+
+def test_other_rows_under_the_same_name_are_another_job(tmp_path: Path):
+    table = tmp_path / "points.csv"
+    fields = {"data": str(table), "label": "side", "model": "mlp", "epochs": 3, "device": "cpu"}
+
+    def write(shift: int) -> None:
+        rows = (f"{n % 17 + shift},{n % 5},{'left' if n % 17 < 8 else 'right'}" for n in range(300))
+        table.write_text("\n".join(["x,y,side", *rows]))
+
+    write(0)
+    first = traintime.train(**fields)
+    again = traintime.forecast(**fields)
+    assert isinstance(again, Forecast)
+    assert again.curve
+    assert first.run in again.curve.source
+    write(1)
+    other = traintime.forecast(**fields)
+    assert isinstance(other, Forecast)
+    assert other.curve is None

@@ -134,7 +134,7 @@ def forecast_known_job(
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     pairs = finished_pairs(under)
     correction = correct(under, pairs, step_sigma(profile), profile.unsteadiness)
-    earlier = earlier_runs(job.recipe, under)
+    earlier = earlier_runs(job.recipe, job.facts.fingerprint, under)
     forecast = forecast_job(
         job.recipe, plan, profile, startup_s, correction, reading, trial, earlier
     )

@@ -82,11 +82,12 @@ def finished_pairs(job: Conditions) -> list[Pair]:
     ]
 
 
-def earlier_runs(recipe: Recipe, under: Conditions) -> list[EarlierRun]:
+def earlier_runs(recipe: Recipe, fingerprint: str | None, under: Conditions) -> list[EarlierRun]:
     """Return the finished runs of a recipe, seeds and ends aside, the newest first.
 
     Args:
         recipe: That will be run.
+        fingerprint: Of data of one's own: other data under the same name teach something else.
         under: What it will run under.
     """
     from traintime.ledger.database import Ledger
@@ -98,10 +99,13 @@ def earlier_runs(recipe: Recipe, under: Conditions) -> list[EarlierRun]:
         rows = ledger.ended(under.data, under.model, under.batch_size, LOOKED_AT)
     except StorageError:
         return []
-    return list(islice(_alike(rows, recipe, under), MOST_EARLIER))
+    alike = _alike(rows, recipe, fingerprint, under)
+    return list(islice(alike, MOST_EARLIER))
 
 
-def _alike(rows: list[LedgerRow], recipe: Recipe, under: Conditions) -> Iterator[EarlierRun]:
+def _alike(
+    rows: list[LedgerRow], recipe: Recipe, fingerprint: str | None, under: Conditions
+) -> Iterator[EarlierRun]:
     metric = recipe.goal.metric if recipe.goal else recipe.monitor
     for row in rows:
         with suppress(TraintimeError, KeyError, TypeError, ValueError):  # a folder that is damaged
@@ -109,9 +113,17 @@ def _alike(rows: list[LedgerRow], recipe: Recipe, under: Conditions) -> Iterator
             of_run = read_recipe(**folder.read_recipe())
             records = list(folder.records("epochs"))
             values = tuple(float(record[f"validation_{metric}"]) for record in records)
-            if values and learns_alike(of_run, recipe):
+            is_of_this = learns_alike(of_run, recipe) and _fingerprint(folder) == fingerprint
+            if values and is_of_this:
                 is_same = of_run.seed == recipe.seed and _computes_alike(row, under)
                 yield EarlierRun(row.name, values, is_same)
+
+
+def _fingerprint(folder: RunFolder) -> str | None:
+    if not (folder.path / "data.json").is_file():
+        return None
+    noted = folder.read_json("data")
+    return noted.get("fingerprint") or noted.get("sha256")
 
 
 def _computes_alike(row: LedgerRow, under: Conditions) -> bool:

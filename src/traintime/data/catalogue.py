@@ -85,6 +85,13 @@ class DataFacts:
         return len(self.classes)
 
     @property
+    def fingerprint(self) -> str | None:
+        """What tells data of one's own from what they may become; None for a known data set."""
+        if self.layout:
+            return self.layout.fingerprint
+        return self.table.sha256 if self.table else None
+
+    @property
     def sample_bytes(self) -> int:
         """Bytes of one sample in memory."""
         return stored_bytes(self.shape)
