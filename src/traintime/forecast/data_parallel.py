@@ -120,13 +120,23 @@ def exposed_exchange_s(
     """
     if device.count == 1:
         return Interval(0.0, 0.0, 0.0)
-    hidden = exchange.hidden_share
-
-    def exposed(seconds: float) -> float:
-        return seconds - min(hidden * seconds, hidden * backward_s)
-
     seconds = all_reduce_s(gradient_bytes, device, exchange)
-    return Interval(exposed(seconds.median), exposed(seconds.low), exposed(seconds.high))
+    return exposed_s(seconds, backward_s, exchange.hidden_share)
+
+
+def exposed_s(seconds: Interval, beside_s: float, share: float) -> Interval:
+    """Return what is left of an exchange of which a share goes on beside work.
+
+    Args:
+        seconds: Of the exchange alone.
+        beside_s: Of the work.
+        share: Of the exchange that may be hidden, and of the work that can hide it.
+    """
+
+    def left(alone_s: float) -> float:
+        return alone_s - min(share * alone_s, share * beside_s)
+
+    return Interval(left(seconds.median), left(seconds.low), left(seconds.high), seconds.level)
 
 
 def with_spread(seconds: Interval, sigma: float) -> Interval:
@@ -144,11 +154,29 @@ def with_spread(seconds: Interval, sigma: float) -> Interval:
 
 
 def all_reduce_s(num_bytes: float, device: DeviceCount, exchange: Exchange) -> Interval:
-    """Return the time to sum a vector over all devices.
+    """Return the time to sum a vector over all devices, which takes two passes.
 
-    2(n-1)/n · bytes / rate + latency, the traffic of a ring (Patarasuk & Yuan 2009). Beyond a node
-    each device reduces its share within the node first, sums it with the same share of the other
-    nodes over the network, and spreads the result.
+    Raises:
+        InputError: It is not known how such devices are tied together.
+    """
+    return passes_s(2, num_bytes, device, exchange)
+
+
+def passes_s(
+    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange, messages: int = 1
+) -> Interval:
+    """Return the time of passes over all devices, each of which gathers or sums a vector once.
+
+    (n-1)/n · bytes / rate for a pass, the traffic of a ring (Patarasuk & Yuan 2009), and the
+    latency of each message. Beyond a node each device does its share within the node first, then
+    the same share with those of the other nodes over the network.
+
+    Args:
+        num_passes: One sums parts, each for one device, or gathers them; two do both.
+        num_bytes: Of the whole vector.
+        device: How many of what.
+        exchange: What was fitted.
+        messages: Parts that the vector is sent in, one after the other.
 
     Raises:
         InputError: It is not known how such devices are tied together.
@@ -156,16 +184,14 @@ def all_reduce_s(num_bytes: float, device: DeviceCount, exchange: Exchange) -> I
     inside = min(device.count, node_devices(device.spec))
     nodes = math.ceil(device.count / inside)
     link = link_between(device, exchange)
-    on_links_s = 2 * (inside - 1) / inside * num_bytes / link.bytes_per_s
-    seconds = Interval.lognormal(on_links_s, link.spread).shifted(LATENCY_S)
+    on_links_s = num_passes * (inside - 1) / inside * num_bytes / link.bytes_per_s
+    seconds = Interval.lognormal(on_links_s, link.spread).shifted(messages * LATENCY_S)
     if nodes == 1:
         return seconds
     rate = network_bytes_per_s(device.spec) * exchange.network_share
-    on_network_s = 2 * (nodes - 1) / nodes * num_bytes / inside / rate
-    between = Interval.lognormal(on_network_s, exchange.shared_spread).shifted(LATENCY_S)
-    return Interval(
-        seconds.median + between.median, seconds.low + between.low, seconds.high + between.high
-    )
+    on_network_s = num_passes * (nodes - 1) / nodes * num_bytes / inside / rate
+    between = Interval.lognormal(on_network_s, exchange.shared_spread)
+    return seconds.plus(between.shifted(messages * LATENCY_S))
 
 
 def node_devices(spec: DeviceSpec) -> int:

@@ -122,4 +122,6 @@ def _memory_use(
         accumulates=job.accumulate > 1,
         num_devices=device.count,
         spec=device.spec,
+        sharding=job.sharding,
+        recompute=job.recompute,
     )
