@@ -78,7 +78,7 @@ HUGGING_FACE = {
     **{name: name for name in ("llama-2-7b", "llama-2-13b", "llama-2-70b", "mpt-7b")},
     "llama-3-8b": "meta-llama-3-8b",
     "llama-3-70b": "meta-llama-3-70b",
-    "mistral-7b": "mistral-7b-v0.1",
+    "mistral-7b": "mistral-7b-v0.3",
 }
 SIZES: Mapping[str, tuple[int, ...]] = {
     "inception_v3": (299, 331, 363),  # its second head needs 299

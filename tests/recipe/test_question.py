@@ -203,6 +203,14 @@ def test_a_question_cannot_be_changed():
 
 def test_every_field_is_described():
     assert all(field.description for field in Question.model_fields.values())
-    OF_QUESTIONS = {"samples", "tokens", "validation_samples", "input", "sharding", "recompute", "pilot"}
-    assert OF_QUESTIONS == ONLY_ASKED
+    of_questions = {
+        "samples",
+        "tokens",
+        "validation_samples",
+        "input",
+        "sharding",
+        "recompute",
+        "pilot",
+    }
+    assert of_questions == ONLY_ASKED
     assert {"lr", "target", "hidden", "seed"} < ONLY_TRAINED

@@ -247,7 +247,12 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     """Return samples to train and to validate on, and what to say of them."""
     asked, validation = question.samples, question.validation_samples
     if question.tokens:
-        return _samples_of(question.tokens, question, sample), validation or 0, ()
+        train = _samples_of(question.tokens, question, sample)
+        return (
+            train,
+            validation or 0,
+            (f"{question.tokens:,} tokens: {train:,} samples of {sample}",),
+        )
     if question.data is None:
         return asked or 0, validation or 0, ()
     size = find_size(question.data)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from traintime.workload.kernels import Blocks, fit_amount
+from traintime.workload.kernels import Blocks, fit_amount, inside_of
 from traintime.workload.live_bytes import LiveBytes, tensors_of
 
 
@@ -37,7 +37,7 @@ def chains(module: nn.Module) -> dict[str, list[nn.Module]]:
     """
     found: dict[str, list[nn.Module]] = {}
     for path, part in module.named_modules():
-        inside = any(path.startswith(f"{chain}.") for chain in found)
+        inside = any(path.startswith(inside_of(chain)) for chain in found)
         if not inside and isinstance(part, nn.ModuleList | nn.Sequential):
             blocks = list(part.children())
             if len(blocks) > 1 and _alike(blocks):

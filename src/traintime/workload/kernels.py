@@ -170,7 +170,12 @@ class Blocks:
 
     def hold(self, kernel: Kernel) -> bool:
         """Say whether a kernel of the forward first runs in one of them."""
-        return any(kernel.where.startswith(f"{path}.") for path in self.paths)
+        return any(kernel.where.startswith(inside_of(path)) for path in self.paths)
+
+
+def inside_of(path: str) -> str:
+    """Return how the paths of modules inside one begin; all are inside the whole, whose is ""."""
+    return f"{path}." if path else ""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ ALIASES = {
     "llama-3.1-70b": "llama-3-70b",
     "meta-llama-3-8b": "llama-3-8b",
     "meta-llama-3-70b": "llama-3-70b",
-    "mistral-7b-v0.1": "mistral-7b",
+    "mistral-7b-v0.3": "mistral-7b",
     "mixer_b16_224": "mixer_b16",
     "mobilenetv2_100": "mobilenet_v2",
     "mobilenetv3_large_100": "mobilenet_v3_large",
