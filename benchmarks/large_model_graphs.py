@@ -26,7 +26,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
 from graphs import FOLDER, path_of
-from large_model_rows import large_model_rows
+from large_model_rows import large_model_rows, numerics_of
 from traintime.workload.capture import Subject, capture
 from traintime.workload.own_module import token_loss
 
@@ -155,15 +155,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("measured", type=Path, help="folder of the public tables")
     rows = large_model_rows(parser.parse_args().measured)
-    names = sorted({row.model for row in rows if ":" in row.model}, key=_size)
+    keys = {(row.model, numerics_of(row)) for row in rows if ":" in row.model}
     FOLDER.mkdir(exist_ok=True)
-    for name in names:
-        for numerics in ("amp", "fp32"):
-            path, began = path_of((name, max(LENGTHS), numerics)), time.perf_counter()
-            if not path.exists():
-                graph = capture(subject(name), numerics, LENGTHS)
-                path.write_bytes(gzip.compress(json.dumps(graph.to_json()).encode(), mtime=0))
-                print(f"{name} {numerics} {time.perf_counter() - began:.0f} s", flush=True)
+    for name, numerics in sorted(keys, key=lambda key: _size(key[0])):
+        path, began = path_of((name, max(LENGTHS), numerics)), time.perf_counter()
+        if not path.exists():
+            graph = capture(subject(name), numerics, LENGTHS)
+            path.write_bytes(gzip.compress(json.dumps(graph.to_json()).encode(), mtime=0))
+            print(f"{name} {numerics} {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def _size(model: str) -> float:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from traintime.workload.kernels import Numerics
+
 LEFT_OUT = (
     "rows in 8 bits; tensor, pipeline or expert parallelism; adapters (LoRA); tables that do not "
     "say the batch of a device; recomputing of some blocks alone (fms-fsdp's larger models)"
@@ -73,6 +75,11 @@ def large_model_rows(folder: Path) -> list[LargeRow]:
         *_vtrain(rows),
         *_nanogpt(rows),
     ]
+
+
+def numerics_of(row: LargeRow) -> Numerics:
+    """Return what a row's graph is captured with: where weights are gathered, as in 16 bits."""
+    return "amp" if row.precision == "amp" and row.sharding != "full" else "fp32"
 
 
 def _of(rows: list[dict[str, str]], source: str, metric: str) -> Iterator[dict[str, str]]:

@@ -27,7 +27,7 @@ import measured_on
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
 from graphs import load_graph
-from large_model_rows import LEFT_OUT, LargeRow, large_model_rows
+from large_model_rows import LEFT_OUT, LargeRow, large_model_rows, numerics_of
 from large_models_page import section
 from traintime.forecast.asked_job import DeviceJob, SizedModel, sized_model
 from traintime.forecast.device_forecast import DeviceForecast
@@ -87,7 +87,7 @@ def main() -> None:
 def answer(row: LargeRow) -> Answer:
     """Return the forecast of a row's job."""
     device = DeviceCount(find_device(row.device), row.num_devices)
-    forecast = forecast_on_device(job_of(row), _model(row), device, fitted_parameters())
+    forecast = forecast_on_device(job_of(row), model_of(row), device, fitted_parameters())
     return Answer(row, forecast, roofline_s(row, device.spec))
 
 
@@ -110,7 +110,9 @@ def job_of(row: LargeRow) -> DeviceJob:
     )
 
 
-def _model(row: LargeRow) -> SizedModel:
+def model_of(row: LargeRow) -> SizedModel:
+    """Return a row's model at its length."""
+
     def graphs(numerics: Numerics) -> KernelGraph:
         return graph_of(row, numerics)
 
@@ -140,18 +142,19 @@ def _captured(model: str, numerics: Numerics) -> KernelGraph:
 
 def roofline_s(row: LargeRow, spec: DeviceSpec) -> float:
     """Return a step by the longer of arithmetic and traffic of each kernel, by the data sheet."""
-    graph = graph_of(row, "amp" if row.precision == "amp" else "fp32")
-    halved = 0.5 if row.precision == "half" else 1.0
+    numerics = numerics_of(row)
+    graph, halved = graph_of(row, numerics), 0.5 if numerics == "fp32" else 1.0
     size, total = row.length / graph.input_shape[0], 0.0
     for kernel in graph.kernels:
         flops, num_bytes, _ = kernel.at(row.micro_batch, size)
-        half = kernel.half or row.precision == "half"
+        half = kernel.half or numerics == "fp32"
         peak = (spec.half_flops if half else spec.fp32_flops) or math.inf
         seconds = max(flops / peak, halved * num_bytes / (spec.bandwidth or math.inf))
         held = row.recompute and kernel.phase == "forward" and graph.blocks
         times = 2 if held and graph.blocks and graph.blocks.hold(kernel) else 1
         total += times * kernel.count * seconds
-    return row.accumulate * total + UPDATE_BYTES * graph.parameters / (spec.bandwidth or math.inf)
+    updated = graph.parameters / (row.num_devices if row.sharding == "full" else 1)
+    return row.accumulate * total + UPDATE_BYTES * updated / (spec.bandwidth or math.inf)
 
 
 def ideal_s(row: LargeRow) -> float:

@@ -18,6 +18,7 @@ from traintime.forecast.device_memory import (
     largest_fitting,
     peak_interval,
 )
+from traintime.forecast.device_step import DevicePrecision
 from traintime.hardware.devices import find_device
 from traintime.units import GIB, MIB
 from traintime.workload.kernels import Amount
@@ -237,6 +238,9 @@ def test_the_heap_of_a_captured_network_is_played(monkeypatch: pytest.MonkeyPatc
 # Devices that divide a model, and blocks that compute again
 
 
+MIXED: tuple[DevicePrecision, ...] = ("fp32", "amp", "half")
+
+
 def divided(sharding, count: int = 4, **changes) -> MemoryUse:
     return use(num_devices=count, sharding=sharding, optimizer="adamw", **changes)
 
@@ -259,10 +263,20 @@ def test_all_is_divided_and_layers_are_gathered():
     assert "gathered layers" not in divided("optimizer").by_part(100)
 
 
-def test_copies_of_weights_in_16_bits_are_what_is_gathered():
+def test_what_does_not_grow_with_the_batch_is_counted_as_gathered():
     copied = graph(kept_bytes=Amount((2e6,), (1e6,)), peak_bytes=Amount((6e6,), (1.5e6,)))
-    assert divided("none", graph=copied).by_part(100)["activations"] == pytest.approx(102e6)
-    assert divided("full", graph=copied).by_part(100)["activations"] == pytest.approx(100e6)
+    kept = {
+        sharding: divided(sharding, graph=copied, precision="fp32").by_part(100)["activations"]
+        for sharding in ("none", "full")
+    }
+    assert kept == pytest.approx({"none": 102e6, "full": 100e6})
+
+
+def test_mixed_precision_of_gathered_blocks_computes_in_16_bits_and_keeps_32():
+    parts = {precision: divided("full", precision=precision).by_part(100) for precision in MIXED}
+    assert parts["amp"]["activations"] == parts["fp32"]["activations"] / 2
+    for part in ("weights", "gradients", "optimizer"):
+        assert parts["amp"][part] == parts["fp32"][part] == 2 * parts["half"][part]
 
 
 @pytest.mark.parametrize("sharding", ["optimizer", "full"])

@@ -10,11 +10,12 @@ from traintime.forecast.data_parallel import (
     exposed_exchange_s,
     passes_s,
 )
+from traintime.forecast.job_step import predict_job_step
 from traintime.forecast.sharded import PREFETCHED, Work, step_exchange_s, value_bytes
 from traintime.hardware.devices import DeviceCount
 from traintime.units import Interval
 
-from .synthetic_device import blocks, card, graph
+from .synthetic_device import blocks, card, graph, job, model, parameters
 
 EXCHANGE = dataclasses.replace(
     exchange_parameters(), link_share=0.5, hidden_share=0.25, link_spread=0.0
@@ -98,3 +99,11 @@ def test_devices_tied_together_nobody_knows_how_are_refused():
 
 def test_sums_of_intervals_add_their_ends():
     assert Interval(2, 1, 4).plus(Interval(20, 10, 40)) == Interval(22, 11, 44)
+
+
+@pytest.mark.parametrize(("sharding", "parts"), [("none", 1), ("optimizer", 4), ("full", 4)])
+def test_each_device_updates_its_part_alone(sharding, parts: int):
+    law = parameters()
+    sized = model()("amp", 3)
+    step = predict_job_step(job(sharding=sharding), sized, FOUR, "amp", law, EXCHANGE)
+    assert step.one.update_s == pytest.approx(2e-5 / parts)

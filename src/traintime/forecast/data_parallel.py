@@ -163,35 +163,52 @@ def all_reduce_s(num_bytes: float, device: DeviceCount, exchange: Exchange) -> I
 
 
 def passes_s(
-    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange, messages: int = 1
+    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange
 ) -> Interval:
     """Return the time of passes over all devices, each of which gathers or sums a vector once.
 
-    (n-1)/n · bytes / rate for a pass, the traffic of a ring (Patarasuk & Yuan 2009), and the
-    latency of each message. Beyond a node each device does its share within the node first, then
-    the same share with those of the other nodes over the network.
+    Beyond a node each device does its share within the node first, then the same share with those
+    of the other nodes over the network.
 
     Args:
         num_passes: One sums parts, each for one device, or gathers them; two do both.
         num_bytes: Of the whole vector.
         device: How many of what.
         exchange: What was fitted.
-        messages: Parts that the vector is sent in, one after the other.
 
     Raises:
         InputError: It is not known how such devices are tied together.
+    """
+    on_links, on_network = parts_of_passes_s(num_passes, num_bytes, device, exchange)
+    return on_links.plus(on_network) if on_network else on_links
+
+
+def parts_of_passes_s(
+    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange, messages: int = 1
+) -> tuple[Interval, Interval | None]:
+    """Return the time on the links of a node, and on the network if there are several nodes.
+
+    (n-1)/n · bytes / rate for a pass, the traffic of a ring (Patarasuk & Yuan 2009), and the
+    latency of each message.
+
+    Args:
+        num_passes: See `passes_s`.
+        num_bytes: See there.
+        device: See there.
+        exchange: See there.
+        messages: Parts that the vector is sent in, one after the other.
     """
     inside = min(device.count, node_devices(device.spec))
     nodes = math.ceil(device.count / inside)
     link = link_between(device, exchange)
     on_links_s = num_passes * (inside - 1) / inside * num_bytes / link.bytes_per_s
-    seconds = Interval.lognormal(on_links_s, link.spread).shifted(messages * LATENCY_S)
+    on_links = Interval.lognormal(on_links_s, link.spread).shifted(messages * LATENCY_S)
     if nodes == 1:
-        return seconds
+        return on_links, None
     rate = network_bytes_per_s(device.spec) * exchange.network_share
     on_network_s = num_passes * (nodes - 1) / nodes * num_bytes / inside / rate
-    between = Interval.lognormal(on_network_s, exchange.shared_spread)
-    return seconds.plus(between.shifted(messages * LATENCY_S))
+    on_network = Interval.lognormal(on_network_s, exchange.shared_spread)
+    return on_links, on_network.shifted(messages * LATENCY_S)
 
 
 def node_devices(spec: DeviceSpec) -> int:

@@ -22,7 +22,7 @@ from statistics import NormalDist
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.heap_peak import captured_heap_peak
 from traintime.forecast.recomputed import blocks_of
-from traintime.forecast.sharded import value_bytes
+from traintime.forecast.sharded import computed_in, value_bytes
 from traintime.hardware.devices import DeviceSpec
 from traintime.recipe.question import Sharding
 from traintime.units import GIB, MIB, Interval
@@ -63,7 +63,7 @@ class MemoryUse:
     """How a job uses one device, but for the size of its micro-batch.
 
     Args:
-        graph: Captured with "amp" numerics for precision "amp", else with "fp32".
+        graph: In the numerics of what is computed in: "amp" for that, else "fp32".
         size: u, the input's size relative to the captured one.
         sample_bytes: Of one sample as the device is given it.
         precision: "half" means that weights are kept in 16 bits too.
@@ -97,7 +97,7 @@ class MemoryUse:
         """
         plain = replace(self, accumulates=False, num_devices=1)
         tensors = plain.tensors(micro_batch)
-        as_captured = self.size == 1.0 and self.precision != "half" and not self.recompute
+        as_captured = self.size == 1.0 and self._halved == 1.0 and not self.recompute
         if self.spec.kind != "cpu" or not as_captured or tensors > MOST_PLAYED_BYTES:
             return self
         peak = captured_heap_peak(self.graph, micro_batch, SLOTS[self.optimizer])
@@ -115,12 +115,13 @@ class MemoryUse:
 
     @property
     def _halved(self) -> float:
-        return 0.5 if self.precision == "half" else 1.0
+        computed = computed_in(self.precision, self.sharding, self.num_devices)
+        return 0.5 if computed == "half" else 1.0
 
     @property
     def _all_weights(self) -> float:
         """Bytes of all weights, and of all gradients, however many devices hold them."""
-        return 4.0 * self._halved * self.graph.parameters
+        return (2.0 if self.precision == "half" else 4.0) * self.graph.parameters
 
     @property
     def _weights(self) -> float:

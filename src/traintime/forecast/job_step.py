@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from traintime.forecast.asked_job import DeviceJob, Fit, SizedGraph, uses_channels_last
@@ -175,8 +175,9 @@ def predict_job_step(
         InputError: Too little is known of the device, or of what ties several together.
     """
     channels_last = uses_channels_last(job.memory_format, device.spec, precision, job.sample)
+    updated = _with_own_part(job, sized, device)
     predict = _predictor(
-        job, sized, device.spec, precision, parameters, channels_last=channels_last
+        job, updated, device.spec, precision, parameters, channels_last=channels_last
     )
     last = predict("train", True)
     again = recomputed_kernels(sized.graph, last.kernels) if job.recompute else ()
@@ -209,6 +210,14 @@ def predict_job_step(
         channels_last=channels_last,
         recomputed=again,
     )
+
+
+def _with_own_part(job: DeviceJob, sized: SizedGraph, device: DeviceCount) -> SizedGraph:
+    """Return a graph with the parameters that each device updates."""
+    if job.sharding == "none" or device.count == 1:
+        return sized
+    own = math.ceil(sized.graph.parameters / device.count)
+    return replace(sized, graph=replace(sized.graph, parameters=own))
 
 
 def _predictor(

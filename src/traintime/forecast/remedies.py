@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from traintime.forecast.asked_job import DeviceJob, SizedModel
 from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room, chance_it_fits
+from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 
 MOST_PARTS = 64
@@ -59,14 +60,16 @@ def remedies(
     def fits(change: Change) -> bool:
         if change.parts > job.batch_size:
             return False
-        peak = change.use.peak(math.ceil(job.batch_size / change.parts))
+        samples, use = math.ceil(job.batch_size / change.parts), change.use
+        computed = computed_in(use.precision, use.sharding, use.num_devices)
+        peak = replace(use, graph=model(computed, samples).graph).peak(samples)
         capacity = room.capacity_bytes or math.inf
-        return chance_it_fits(peak, capacity, change.use.sigma) >= SURE_ENOUGH
+        return chance_it_fits(peak, capacity, use.sigma) >= SURE_ENOUGH
 
     alike = _that_fit(_alone(asked), fits) or _that_fit(_together(asked), fits)[:1]
     more = (one for one in _more_devices(asked, device) if len(one.words) == 1 or not alike)
     found = [*alike, *_that_fit(more, fits)[:1]]
-    found += _that_fit(_in_half(asked, job, model), fits)
+    found += _that_fit(_in_half(asked), fits)
     words = [" ".join(change.words) for change in found]
     return [*words, *([f"batch_size={room.largest_batch_size}"] if room.largest_batch_size else [])]
 
@@ -130,8 +133,6 @@ def _more_devices(asked: Change, device: DeviceCount) -> Iterator[Change]:
             yield from _recomputing(change)
 
 
-def _in_half(asked: Change, job: DeviceJob, model: SizedModel) -> Iterator[Change]:
-    use = asked.use
-    if use.precision != "half" and use.spec.half_flops:
-        graph = model("half", math.ceil(job.batch_size / asked.parts)).graph
-        yield asked.and_("precision=half", replace(use, precision="half", graph=graph))
+def _in_half(asked: Change) -> Iterator[Change]:
+    if asked.use.precision != "half" and asked.use.spec.half_flops:
+        yield asked.and_("precision=half", replace(asked.use, precision="half"))
