@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import measured_on
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
@@ -44,6 +46,8 @@ UP_TO = (2, 4, 8, 16, 64, 512)
 LONGER_THAN = 8192
 """Tokens of a sample from which most of its arithmetic is attention's."""
 SHOWN = 12
+FEWEST = 20
+"""Rows that factors of parts are told from."""
 UPDATE_BYTES = 28.0
 """AdamW in fp32 reads p, g, m, v and writes p, m, v."""
 
@@ -220,12 +224,84 @@ def summary_of(answers: Sequence[Answer]) -> dict[str, Any]:
             }
             for heading, group in GROUPS.items()
         },
+        "factors": {
+            name: factors_of([one for one in answers if GROUPS["device"](one) == name])
+            for name in sorted(set(map(GROUPS["device"], answers)))
+            if sum(GROUPS["device"](one) == name for one in answers) >= FEWEST
+        },
+        "stated_memory": _stated_memory(),
         "worst": [
             _told(one) for one in sorted(answers, key=lambda one: -abs(one.log_error))[:SHOWN]
         ],
         "called_not_to_fit": [_told(one) for one in answers if not one.forecast.fits],
         "actual_and_forecast_s": [[one.row.seconds, _step(one).median] for one in answers],
     }
+
+
+PARTS = {
+    "matrix product": "products",
+    "batched product": "batched products",
+    "attention": "attention in one kernel",
+    "waiting for dispatch": "waiting for dispatch",
+}
+"""Kinds that a step is parted into; all others but communication are limited by traffic."""
+TRAFFIC = "traffic"
+NOTICEABLE = 0.02
+"""Share of some step from which a part's factor can be told."""
+
+
+def factors_of(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return what each part of a step would have to be multiplied by, by least squares.
+
+    What is computed again is spread over the parts as they are, since it is a forward of each.
+    """
+    names = [*PARTS.values(), TRAFFIC]
+    rows = np.array([[_parts_of(one)[name] for name in names] for one in answers])
+    kept = [place for place in range(len(names)) if rows[:, place].max() > NOTICEABLE]
+    found = np.linalg.lstsq(rows[:, kept], np.ones(len(answers)), rcond=None)[0]
+    return {
+        "n": len(answers),
+        "factors": {names[place]: float(value) for place, value in zip(kept, found, strict=True)},
+        "rest": float(np.median(np.abs(rows[:, kept] @ found - 1))),
+    }
+
+
+def _parts_of(one: Answer) -> Mapping[str, float]:
+    """Return forecast seconds of each part over measured ones without what is exchanged."""
+    seconds = dict.fromkeys((*PARTS.values(), TRAFFIC), 0.0)
+    kinds = {share.kind: share.seconds for share in one.forecast.step_by_kind}
+    measured = one.row.seconds - kinds.pop("communication", 0.0)
+    again = kinds.pop("computing again", 0.0)
+    for kind, value in kinds.items():
+        seconds[PARTS.get(kind, TRAFFIC)] += value
+    spread = 1 + again / sum(kinds.values())
+    return {name: value * spread / measured for name, value in seconds.items()}
+
+
+STATED = LargeRow(
+    source="litgpt",
+    model="tinyllama-1.1b",
+    parameters=1_100_048_384,
+    length=512,
+    device="a10g",
+    num_devices=1,
+    micro_batch=4,
+    accumulate=8,
+    precision="half",
+    sharding="none",
+    recompute=False,
+    compiled=False,
+    seconds=1.0,
+)
+"""Fine-tuning of all weights in config_hub/finetune/tiny-llama/full.yaml; how long it took is told
+of texts of any length, so its seconds are not compared."""
+STATED_BYTES = 14.10e9
+
+
+def _stated_memory() -> dict[str, float]:
+    """Return the memory that litgpt states, of tensors alone, and what is forecast of it."""
+    parts = dict(answer(STATED).forecast.memory_by_part)
+    return {"stated_bytes": STATED_BYTES, "forecast_bytes": sum(parts.values()) - parts["context"]}
 
 
 def _step(one: Answer) -> Any:
