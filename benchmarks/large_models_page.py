@@ -39,8 +39,8 @@ INTRODUCTION = (
     "llm-foundry trains MPT by FSDP, all weights divided; fms-fsdp a Llama that is divided within "
     "nodes and copied between them, forecast as divided over all; vTrain Megatron-LM's GPT with "
     'nothing divided; nanoGPT says "about 4 days". The forecasts were looked at some ten times '
-    "while this was written: to find that gathered blocks compute in 16 bits throughout and that links "
-    "and network are busy at once, which their memory and their scaling tell."
+    "while this was written: to find that gathered blocks compute in 16 bits throughout, and that "
+    "links and network are busy at once. Their memory and their scaling tell that."
 )
 KINDS = (
     "What each part of a step would have to be multiplied by for the least error, with what that "
