@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 from graphs import FOLDER, path_of
 from large_model_rows import large_model_rows, numerics_of
 from traintime.workload.capture import Subject, capture
+from traintime.workload.captured_step import Loss
 from traintime.workload.own_module import token_loss
 
 LENGTHS = (512, 1024, 2048)
@@ -83,6 +85,25 @@ def shape_of(model: str) -> Shape:
         width, layers, heads = (int(part[1:]) for part in name.split("-"))
         return Shape(layers, width, heads, 51200, fused=False)
     return Shape(12, 768, 12, 50304, bias=False)
+
+
+class InPlaceLoss(torch.autograd.Function):
+    """What flash-attn's cross-entropy moves, which llm-foundry trains with if nothing is said.
+
+    One pass over the scores finds the losses, another leaves their gradient in their place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        """Return a loss."""
+        ctx.save_for_backward(scores)
+        return scores.amax(-1).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the gradient of the scores."""
+        (scores,) = ctx.saved_tensors
+        return scores.mul_(gradients[0])
 
 
 class Block(nn.Module):
@@ -147,7 +168,8 @@ def subject(model: str) -> Subject:
 
     source = f"{Path(__file__).name}, torch {torch.__version__.partition('+')[0]}"
     longest = max(LENGTHS)
-    return Subject(model, source, module, inputs, (longest,), longest, "tokens", token_loss)
+    loss = cast("Loss", InPlaceLoss.apply) if model.startswith("mpt:") else token_loss
+    return Subject(model, source, module, inputs, (longest,), longest, "tokens", loss)
 
 
 def main() -> None:

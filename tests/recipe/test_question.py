@@ -132,6 +132,11 @@ def test_tokens_and_another_size_are_one_too_many(beside: str):
     assert f"{beside}; leave one of both out" in message
 
 
+def test_real_steps_compute_nothing_again():
+    message = message_of("model=gpt2", "pilot=10", "recompute=true")
+    assert "pilot=10 takes steps of the model as it is" in message
+
+
 @pytest.mark.parametrize("accumulate", [0, -1, 65])
 def test_a_batch_has_at_least_its_micro_batches(accumulate: int):
     message = message_of(*RESNET, accumulate=accumulate)

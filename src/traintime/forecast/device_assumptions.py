@@ -24,7 +24,7 @@ from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep
 from traintime.forecast.recomputed import blocks_of
 from traintime.forecast.remedies import remedies
-from traintime.forecast.sharded import value_bytes
+from traintime.forecast.sharded import computed_in, value_bytes
 from traintime.hardware.devices import DeviceCount
 from traintime.recipe.question import Sharding
 from traintime.units import format_bytes, format_count, format_percent
@@ -182,6 +182,11 @@ def _exchange_lines(
             f"{network_bytes_per_s(spec) / 1e9:.3g} GB/s for each device"
         )
     yield line
+    if computed_in(precision, sharding, device.count) != precision:
+        yield (
+            "What is gathered is computed in 16 bits throughout, as FSDP's MixedPrecision casts "
+            "it; the parts that devices keep stay in 32"
+        )
     exchanged, waited = (
         format_percent(seconds / step.seconds)
         for seconds in (step.exchange_s.median, step.straggling_s)

@@ -85,6 +85,8 @@ def forecast_on_device(
         steps_per_epoch=job.steps_per_epoch,
         epochs=job.epochs,
         kernels=step.most_expensive(),
+        sharding=job.sharding,
+        recompute=job.recompute,
     )
 
 

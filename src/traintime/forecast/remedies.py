@@ -56,13 +56,15 @@ def remedies(
         room: What came out.
     """
     asked = Change((), use, job.accumulate)
+    of_asked = math.ceil(job.batch_size / asked.parts)
 
     def fits(change: Change) -> bool:
         if change.parts > job.batch_size:
             return False
         samples, use = math.ceil(job.batch_size / change.parts), change.use
         computed = computed_in(use.precision, use.sharding, use.num_devices)
-        peak = replace(use, graph=model(computed, samples).graph).peak(samples)
+        # Sized for what was asked, since the graph is all that is needed of it.
+        peak = replace(use, graph=model(computed, of_asked).graph).peak(samples)
         capacity = room.capacity_bytes or math.inf
         return chance_it_fits(peak, capacity, use.sigma) >= SURE_ENOUGH
 

@@ -227,6 +227,11 @@ class Question(BaseModel):
                 f"tokens={self.tokens:,} says how much is trained on in all, and so does "
                 f"{beside[0]}={getattr(self, beside[0])}; leave one of both out"
             )
+        if self.pilot and self.recompute:
+            raise ValueError(
+                f"pilot={self.pilot} takes steps of the model as it is, and recompute=true would "
+                "not be in them; leave one of both out"
+            )
         if not 1 <= self.accumulate <= self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size:,} cannot be split into {self.accumulate:,} "
