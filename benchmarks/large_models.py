@@ -230,6 +230,10 @@ def summary_of(answers: Sequence[Answer]) -> dict[str, Any]:
             if sum(GROUPS["device"](one) == name for one in answers) >= FEWEST
         },
         "stated_memory": _stated_memory(),
+        "filled": {
+            source: _quantiles([_filled(one) for one in answers if one.row.source == source])
+            for source in sorted(shares)
+        },
         "worst": [
             _told(one) for one in sorted(answers, key=lambda one: -abs(one.log_error))[:SHOWN]
         ],
@@ -302,6 +306,16 @@ def _stated_memory() -> dict[str, float]:
     """Return the memory that litgpt states, of tensors alone, and what is forecast of it."""
     parts = dict(answer(STATED).forecast.memory_by_part)
     return {"stated_bytes": STATED_BYTES, "forecast_bytes": sum(parts.values()) - parts["context"]}
+
+
+def _filled(one: Answer) -> float:
+    """Return the forecast peak over the device's memory."""
+    return one.forecast.peak_memory_bytes.median / (one.forecast.capacity_bytes or math.inf)
+
+
+def _quantiles(values: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered[int(share * (len(ordered) - 1))] for share in (0.1, 0.5, 0.9)]
 
 
 def _step(one: Answer) -> Any:

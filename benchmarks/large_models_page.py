@@ -96,18 +96,18 @@ def _factors(found: Mapping[str, Any]) -> str:
 def _memory(result: Mapping[str, Any]) -> str:
     wrong, stated = result["called_not_to_fit"], result["stated_memory"]
     line = f"All {result['all']['n']:,} ran, so all fit; {len(wrong):,} of them are called not to"
-    line += f": {', '.join(map(_with_memory, wrong))}. {LOSS}" if wrong else "."
+    line += f": {', '.join(map(_with_memory, wrong))}." if wrong else "."
+    filled = "; ".join(
+        f"{source} {' · '.join(f'{share:.0%}' for share in shares)}"
+        for source, shares in result["filled"].items()
+    )
     expected, said = (stated[name] / 1e9 for name in ("forecast_bytes", "stated_bytes"))
     return (
-        f"{line} litgpt states {said:.1f} GB of tensors for TinyLlama with all weights trained in "
-        f"16 bits (4 samples of at most 512 tokens at a time); {expected:.1f} GB are forecast."
+        f"{line} How much of a device's memory is expected to be filled (10 · 50 · 90 % of rows): "
+        f"{filled}. llm-foundry's batches are about as large as fit. litgpt states {said:.1f} GB "
+        "of tensors for TinyLlama with all weights trained in 16 bits (4 samples of at most 512 "
+        f"tokens at a time); {expected:.1f} GB are forecast."
     )
-
-
-LOSS = (
-    "llm-foundry's loss computes on its scores in place, where torch's keeps them and their "
-    "logarithms; with small models and tables of 50,000 words that decides."
-)
 
 
 def _with_memory(one: Mapping[str, Any]) -> str:

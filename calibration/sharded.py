@@ -1,4 +1,4 @@
-"""Fit how much of the exchange of a divided model is hidden: `PREFETCHED` of forecast/sharded.py.
+"""Fit how much of the exchange of a divided model is hidden, `prefetched_share`, and write it.
 
     python calibration/sharded.py MEASURED            # folder of the public tables
 
@@ -11,10 +11,11 @@ out of the fit in turn. Graphs are those of benchmarks/large_model_graphs.py.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -22,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 from large_model_rows import LargeRow, large_model_rows
 from large_models import job_of, model_of
+from parallel import OUT
+from traintime.forecast.data_parallel import Exchange, exchange_parameters
 from traintime.forecast.device_parameters import fitted_parameters
 from traintime.forecast.job_step import predict_job_step
 from traintime.hardware.devices import DeviceCount, find_device
@@ -45,7 +48,7 @@ def main() -> None:
     def best(some: Sequence[Group]) -> float:
         return min(SHARES, key=lambda share: mean_at(share, some))
 
-    print(f"{sum(map(len, groups))} rows in {len(groups)} groups: PREFETCHED = {best(groups)}")
+    print(f"{sum(map(len, groups))} rows in {len(groups)} groups: {best(groups)} is hidden")
     print("mean deviation from a group's mean of log(forecast / actual)")
     print(f"{'left out':18} rows  fitted without it   nothing hidden   all hidden")
     for device in sorted({group[0].device for group in groups}):
@@ -57,6 +60,7 @@ def main() -> None:
             f"{device:18} {rows:4}  {fitted:.4f} at {share:.2f}      {nothing:.4f}           "
             f"{everything:.4f}"
         )
+    write(best(groups))
 
 
 def groups_of(rows: Iterable[LargeRow]) -> list[Group]:
@@ -71,15 +75,21 @@ def groups_of(rows: Iterable[LargeRow]) -> list[Group]:
 
 def deviations(group: Group, share: float) -> list[float]:
     """Return how far each row's log error is from the mean of all, if so much is hidden."""
-    import_module("traintime.forecast.sharded").PREFETCHED = share
-    logs = [math.log(_seconds(row) / row.seconds) for row in group]
+    exchange = replace(exchange_parameters(), prefetched_share=share)
+    logs = [math.log(_seconds(row, exchange) / row.seconds) for row in group]
     return [abs(log - fmean(logs)) for log in logs]
 
 
-def _seconds(row: LargeRow) -> float:
-    device = DeviceCount(find_device(row.device), row.num_devices)
+def _seconds(row: LargeRow, exchange: Exchange) -> float:
+    device, law = DeviceCount(find_device(row.device), row.num_devices), fitted_parameters()
     sized = model_of(row)("half", row.micro_batch)
-    return predict_job_step(job_of(row), sized, device, "half", fitted_parameters()).seconds
+    return predict_job_step(job_of(row), sized, device, "half", law, exchange).seconds
+
+
+def write(share: float) -> None:
+    """Put a share among the parameters that ship."""
+    values = json.loads(OUT.read_text(encoding="utf-8")) | {"prefetched_share": share}
+    OUT.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

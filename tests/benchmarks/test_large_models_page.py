@@ -32,6 +32,7 @@ RESULT = {
         "vtrain on a100": {"n": 243, "factors": {"traffic": 1.5}, "rest": 0.045},
     },
     "stated_memory": {"stated_bytes": 14.1e9, "forecast_bytes": 12.04e9},
+    "filled": {"llm-foundry": [0.41, 0.68, 0.93]},
     "worst": [ONE],
     "called_not_to_fit": [ONE],
 }
@@ -47,6 +48,7 @@ def test_every_figure_of_the_page_comes_from_the_result():
     assert "| llm-foundry on h100 | 34 | 1.07 | – | 3.1% |" in page
     assert "| vtrain on a100 | 243 | – | 1.50 | 4.5% |" in page
     assert "mpt:7b of 2,048 tokens on h100x8 (-0.31)" in page
+    assert "(10 · 50 · 90 % of rows): llm-foundry 41% · 68% · 93%." in page
     assert "litgpt states 14.1 GB" in page
     assert "12.0 GB are forecast" in page
     assert "Left out: rows in 8 bits." in page
@@ -57,4 +59,4 @@ def test_rows_that_are_called_not_to_fit_are_named_with_their_memory():
     assert "All 1,128 ran, so all fit; 1 of them are called not to: mpt:7b of 2,048" in page
     assert "on h100x8 (83 GiB)." in page
     none = "\n".join(section(RESULT | {"called_not_to_fit": []}))
-    assert "so all fit; 0 of them are called not to. litgpt" in none
+    assert "so all fit; 0 of them are called not to. How much" in none

@@ -11,14 +11,18 @@ from traintime.forecast.data_parallel import (
     passes_s,
 )
 from traintime.forecast.job_step import predict_job_step
-from traintime.forecast.sharded import PREFETCHED, Work, step_exchange_s, value_bytes
+from traintime.forecast.sharded import Work, step_exchange_s, value_bytes
 from traintime.hardware.devices import DeviceCount
 from traintime.units import Interval
 
 from .synthetic_device import blocks, card, graph, job, model, parameters
 
 EXCHANGE = dataclasses.replace(
-    exchange_parameters(), link_share=0.5, hidden_share=0.25, link_spread=0.0
+    exchange_parameters(),
+    link_share=0.5,
+    hidden_share=0.25,
+    prefetched_share=0.9,
+    link_spread=0.0,
 )
 PARAMETERS = 1_000_000_000
 FOUR = DeviceCount(card(), 4)
@@ -65,9 +69,9 @@ def test_each_micro_batch_gathers_anew():
 
 def test_what_is_gathered_ahead_is_hidden_as_long_as_work_lasts():
     long = exchanged("full", Work(10.0, 20.0, 1))
-    assert long == pytest.approx((1 - PREFETCHED) * 3 * PASS_S, rel=1e-2)
+    assert long == pytest.approx(0.1 * 3 * PASS_S, rel=1e-2)
     short = exchanged("full", Work(0.01, 0.02, 1))
-    assert short == pytest.approx(3 * PASS_S - PREFETCHED * 0.03, rel=1e-2)
+    assert short == pytest.approx(3 * PASS_S - 0.9 * 0.03, rel=1e-2)
 
 
 def test_new_weights_are_gathered_beside_nothing():

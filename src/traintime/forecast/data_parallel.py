@@ -3,7 +3,8 @@
 Each works on its own part, waits for the slowest of them, and all sum their gradients by rings.
 What links, slots, hosts and networks sustain, how much of the exchange the backward hides and how
 unevenly devices step stands in `exchange_parameters.json`, fitted by `calibration/parallel.py` to
-public measurements of the same job on one device and on several.
+public measurements of the same job on one device and on several. What they send where they divide
+the model says `sharded.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Exchange:
         host_bytes_per_s: Between cards that do not: through the host's memory.
         network_share: Of a node's adapters.
         hidden_share: Of the exchange that the backward hides, and of the backward that can.
+        prefetched_share: The same where weights are gathered ahead of the blocks that need them,
+            and of forward and backward (`calibration/sharded.py`).
         jitter: σ of a device's step over its mean; all wait for the slowest.
         jitter_spread: σ of that from one machine and job to another.
         link_spread: σ of the log of what a link or slot sustains: some machines cannot use theirs.
@@ -56,6 +59,7 @@ class Exchange:
     host_bytes_per_s: float
     network_share: float
     hidden_share: float
+    prefetched_share: float
     jitter: float
     jitter_spread: float
     link_spread: float

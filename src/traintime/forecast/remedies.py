@@ -16,6 +16,8 @@ from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 
 MOST_PARTS = 64
+MOST_TOGETHER = 2
+"""Sets of changes that are told where none does alone."""
 TIMES = tuple(2**power for power in range(1, MOST_PARTS.bit_length()))
 
 
@@ -38,7 +40,7 @@ class Change:
         """Into which a batch is split over devices and micro-batches."""
         return self.accumulate * self.use.num_devices
 
-    def and_(self, word: str, use: MemoryUse) -> Change:
+    def with_word(self, word: str, use: MemoryUse) -> Change:
         """Return it with one word more."""
         return replace(self, words=(*self.words, word), use=use)
 
@@ -68,7 +70,7 @@ def remedies(
         capacity = room.capacity_bytes or math.inf
         return chance_it_fits(peak, capacity, use.sigma) >= SURE_ENOUGH
 
-    alike = _that_fit(_alone(asked), fits) or _that_fit(_together(asked), fits)[:1]
+    alike = _that_fit(_alone(asked), fits) or _that_fit(_together(asked), fits)[:MOST_TOGETHER]
     more = (one for one in _more_devices(asked, device) if len(one.words) == 1 or not alike)
     found = [*alike, *_that_fit(more, fits)[:1]]
     found += _that_fit(_in_half(asked), fits)
@@ -106,19 +108,19 @@ def _split(asked: Change) -> Iterator[Change]:
     use = replace(asked.use, accumulates=True)
     for times in TIMES:
         count = asked.accumulate * times
-        yield replace(asked.and_(f"accumulate={count}", use), accumulate=count)
+        yield replace(asked.with_word(f"accumulate={count}", use), accumulate=count)
 
 
 def _sharded(asked: Change) -> Iterator[Change]:
     if asked.use.num_devices > 1 and asked.use.sharding == "none":
-        yield asked.and_("sharding=optimizer", replace(asked.use, sharding="optimizer"))
+        yield asked.with_word("sharding=optimizer", replace(asked.use, sharding="optimizer"))
     if asked.use.num_devices > 1 and asked.use.sharding != "full":
-        yield asked.and_("sharding=full", replace(asked.use, sharding="full"))
+        yield asked.with_word("sharding=full", replace(asked.use, sharding="full"))
 
 
 def _recomputing(asked: Change) -> Iterator[Change]:
     if asked.use.graph.blocks and not asked.use.recompute:
-        yield asked.and_("recompute=true", replace(asked.use, recompute=True))
+        yield asked.with_word("recompute=true", replace(asked.use, recompute=True))
 
 
 def _more_devices(asked: Change, device: DeviceCount) -> Iterator[Change]:
@@ -128,7 +130,7 @@ def _more_devices(asked: Change, device: DeviceCount) -> Iterator[Change]:
     for times in TIMES:
         count = device.count * times
         word = f"device={device.spec.key}x{count}"
-        more = asked.and_(word, replace(asked.use, num_devices=count))
+        more = asked.with_word(word, replace(asked.use, num_devices=count))
         sharded = [change for change in _sharded(more) if change.use.sharding == "full"]
         for change in (more, *sharded):
             yield change
@@ -137,4 +139,4 @@ def _more_devices(asked: Change, device: DeviceCount) -> Iterator[Change]:
 
 def _in_half(asked: Change) -> Iterator[Change]:
     if asked.use.precision != "half" and asked.use.spec.half_flops:
-        yield asked.and_("precision=half", replace(asked.use, precision="half"))
+        yield asked.with_word("precision=half", replace(asked.use, precision="half"))

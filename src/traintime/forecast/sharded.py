@@ -30,10 +30,6 @@ from traintime.recipe.question import Sharding
 from traintime.units import Interval
 from traintime.workload.kernels import KernelGraph
 
-PREFETCHED = 0.75
-"""Share of the exchange that gathering ahead hides, and of the work that hides it. Fitted by
-`calibration/sharded.py` to how much longer llm-foundry's steps of one model take on more devices
-or with smaller micro-batches (50 rows of A100 and H100, Composer's FSDP)."""
 NOTHING = Interval(0.0, 0.0, 0.0)
 
 
@@ -90,7 +86,7 @@ def step_exchange_s(
         precision: That is computed in.
         device: How many of what.
         work: Of one micro-batch.
-        exchange: What was fitted to devices that divide nothing.
+        exchange: What was fitted.
 
     Raises:
         InputError: It is not known how such devices are tied together.
@@ -111,7 +107,7 @@ def step_exchange_s(
         sent = parts_of_passes_s(num_passes, sent_bytes, device, exchange, num_passes * units)
         on_links, on_network = sent
         seconds = on_links.beside(on_network) if on_network else on_links
-        return exposed_s(seconds, beside_s, PREFETCHED)
+        return exposed_s(seconds, beside_s, exchange.prefetched_share)
 
     each = left(1, work.forward_s).plus(left(2, work.backward_s))
     return each.scaled(work.micro_batches)
