@@ -39,8 +39,8 @@ INTRODUCTION = (
     "llm-foundry trains MPT by FSDP, all weights divided; fms-fsdp a Llama that is divided within "
     "nodes and copied between them, forecast as divided over all; vTrain Megatron-LM's GPT with "
     'nothing divided; nanoGPT says "about 4 days". The forecasts were looked at some ten times '
-    "while this was written: to find that gathered blocks compute in 16 bits throughout, and that "
-    "links and network are busy at once. Their memory and their scaling tell that."
+    "while this was written: whether gathered blocks compute in 16 bits throughout, and whether "
+    "links and network are busy at once, was told by memory and by scaling."
 )
 KINDS = (
     "What each part of a step would have to be multiplied by for the least error, with what that "
@@ -104,9 +104,8 @@ def _memory(result: Mapping[str, Any]) -> str:
     expected, said = (stated[name] / 1e9 for name in ("forecast_bytes", "stated_bytes"))
     return (
         f"{line} How much of a device's memory is expected to be filled (10 · 50 · 90 % of rows): "
-        f"{filled}. llm-foundry's batches are about as large as fit. litgpt states {said:.1f} GB "
-        "of tensors for TinyLlama with all weights trained in 16 bits (4 samples of at most 512 "
-        f"tokens at a time); {expected:.1f} GB are forecast."
+        f"{filled}. litgpt states {said:.1f} GB of tensors for TinyLlama with all weights trained "
+        f"in 16 bits (4 samples of at most 512 tokens at a time); {expected:.1f} GB are forecast."
     )
 
 

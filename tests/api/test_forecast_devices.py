@@ -142,7 +142,7 @@ def test_dividing_on_one_device_is_said_to_change_nothing():
         ({"model": "resnet50", "tokens": 1e9}, "resnet50 takes input 3x224x224. Type samples="),
         ({"model": "gpt2", "tokens": 1000}, "are less than one batch: 64 samples of 1024 tokens"),
         ({"model": "mlp", "data": "mnist", "tokens": 1e9}, "leave tokens= out and type epochs="),
-        ({"model": "lstm-lm", "recompute": True}, "lstm-lm is no chain of such"),
+        ({"model": "lstm-lm", "recompute": True}, "of lstm-lm none are known"),
     ],
 )
 def test_tokens_and_blocks_that_do_not_suit_the_model_are_refused(fields, says: str):

@@ -38,8 +38,9 @@ def blocks_of(graph: KernelGraph) -> Blocks:
     """
     if graph.blocks is None:
         raise InputError(
-            f"recompute=true computes blocks alike again, and {graph.model} is no chain of such "
-            "that runs each once: no ModuleList or Sequential of one class was found in it. Leave "
-            "recompute= out, or write its layers as one"
+            f"recompute=true computes blocks alike again, and of {graph.model} none are known: it "
+            "was captured without them, or no ModuleList or Sequential of one class runs each of "
+            "its modules once. Leave recompute= out, or give it as code: "
+            "model=path/to/file.py:build"
         )
     return graph.blocks
