@@ -24,6 +24,7 @@ from measured_pairs import EACH, Pair, pairs
 from traintime.forecast.data_parallel import (
     Exchange,
     deviations_of_slowest,
+    exchange_parameters,
     exposed_exchange_s,
     link_between,
     node_devices,
@@ -42,6 +43,7 @@ START = Exchange(
     host_bytes_per_s=6e9,
     network_share=0.5,
     hidden_share=0.5,
+    prefetched_share=exchange_parameters().prefetched_share,
     jitter=0.02,
     jitter_spread=0.02,
     link_spread=1.0,

@@ -14,6 +14,7 @@ from typing import Any
 HERE = Path(__file__).parent.parent
 sys.path.insert(0, str(HERE / "benchmarks"))
 
+from large_models_page import section as large_models  # noqa: E402
 from several_devices_page import section  # noqa: E402
 
 RESULTS = HERE / "benchmarks" / "results"
@@ -111,6 +112,9 @@ def main() -> None:
     several = _read("several_devices")
     if several:
         parts += section(several)
+    large = _read("large_models")
+    if large:
+        parts += large_models(large)
     here = _read("forecast_here")
     if here:
         parts += _here(here)

@@ -73,7 +73,12 @@ HUGGING_FACE = {
     "bert-large": "bert-large-uncased",
     "distilbert": "distilbert-base-uncased",
     **{name: name for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")},
-    **{name: name for name in ("roberta-base", "t5-small", "t5-base", "opt-1.3b", "llama-2-7b")},
+    **{name: name for name in ("roberta-base", "t5-small", "t5-base", "opt-1.3b", "opt-6.7b")},
+    **{name: name for name in ("pythia-1b", "pythia-2.8b", "pythia-6.9b", "tinyllama-1.1b")},
+    **{name: name for name in ("llama-2-7b", "llama-2-13b", "llama-2-70b")},
+    "llama-3-8b": "meta-llama-3-8b",
+    "llama-3-70b": "meta-llama-3-70b",
+    "mistral-7b": "mistral-7b-v0.3",
 }
 SIZES: Mapping[str, tuple[int, ...]] = {
     "inception_v3": (299, 331, 363),  # its second head needs 299

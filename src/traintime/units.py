@@ -59,6 +59,20 @@ class Interval:
         """Return the interval of this quantity plus a known offset."""
         return Interval(self.median + offset, self.low + offset, self.high + offset, self.level)
 
+    def plus(self, other: Interval) -> Interval:
+        """Return the interval of the sum of two quantities that are large together.
+
+        Args:
+            other: Of the same unit and level.
+        """
+        low, high = self.low + other.low, self.high + other.high
+        return Interval(self.median + other.median, low, high, self.level)
+
+    def beside(self, other: Interval) -> Interval:
+        """Return the interval of the larger of two quantities that are large together."""
+        low, high = max(self.low, other.low), max(self.high, other.high)
+        return Interval(max(self.median, other.median), low, high, self.level)
+
     def capped(self, most: float) -> Interval:
         """Return the interval of this quantity, or of `most` where it would be more."""
         low, median, high = (min(most, value) for value in (self.low, self.median, self.high))

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,55 @@ def test_samples_limit_the_data_or_stand_for_it():
     assert own.stages_s["validate"].median == 0.0
     watched = traintime.forecast(model="resnet50", samples=640, validation_samples=64, device="t4")
     assert watched.stages_s["validate"].median > 0
+
+
+LLAMA: dict[str, Any] = {"model": "llama-2-7b", "batch_size": 64, "device": "h100x8"}
+
+
+def test_tokens_are_the_size_of_a_job_on_text():
+    answer = traintime.forecast(**LLAMA, tokens=64 * 4096 * 1000, sharding="full", recompute=True)
+    assert (answer.steps_per_epoch, answer.epochs) == (1000, 1)
+    assert answer.total_s.median == pytest.approx(1000 * answer.step_time_s.median)
+    assert "262,144,000 tokens: 64,000 samples of 4096 tokens" in answer.assumptions
+    longer = traintime.forecast(**LLAMA, tokens=64 * 4096 * 1000 + 1)
+    assert longer.steps_per_epoch == 1001
+    short = traintime.forecast(**LLAMA, tokens=64 * 4096 * 1000, input=1024)
+    assert short.steps_per_epoch == 4000
+
+
+def test_a_model_of_seven_billion_fits_where_it_is_divided_and_computed_again():
+    whole = traintime.forecast(**LLAMA)
+    assert not whole.fits
+    assert "It would fit with sharding=full recompute=true" in whole.assumptions[0]
+    divided = traintime.forecast(**LLAMA, sharding="full", recompute=True)
+    assert (divided.chance_it_fits or 0) > 0.9
+    said = "\n".join(divided.assumptions)
+    assert "weights are gathered in 16 bits, block by block" in said
+    assert "Each of 32 blocks in model.layers keeps its input alone" in said
+    assert "pipeline, tensor or expert parallelism) is not forecast" in said
+    assert divided.memory_by_part["weights"] == pytest.approx(4 * 6_738_415_616 / 8)
+
+
+def test_dividing_on_one_device_is_said_to_change_nothing():
+    one = traintime.forecast(model="gpt2", device="a100", sharding="full")
+    plain = traintime.forecast(model="gpt2", device="a100")
+    assert "sharding=full changes nothing on one device" in one.assumptions
+    assert one.step_time_s == plain.step_time_s
+    assert one.peak_memory_bytes == plain.peak_memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "resnet50", "tokens": 1e9}, "resnet50 takes input 3x224x224. Type samples="),
+        ({"model": "gpt2", "tokens": 1000}, "are less than one batch: 64 samples of 1024 tokens"),
+        ({"model": "mlp", "data": "mnist", "tokens": 1e9}, "leave tokens= out and type epochs="),
+        ({"model": "lstm-lm", "recompute": True}, "of lstm-lm none are known"),
+    ],
+)
+def test_tokens_and_blocks_that_do_not_suit_the_model_are_refused(fields, says: str):
+    with pytest.raises(InputError, match=re.escape(says)):
+        traintime.forecast(**fields, device="a100")
 
 
 def test_images_of_a_size_of_their_own_are_said_to_be_resized():

@@ -16,7 +16,7 @@ from traintime.forecast.device_parameters import (
 )
 from traintime.hardware.devices import DeviceSpec
 from traintime.units import GIB
-from traintime.workload.kernels import Amount, Kernel, KernelGraph, Numerics, Phase, Sides
+from traintime.workload.kernels import Amount, Blocks, Kernel, KernelGraph, Numerics, Phase, Sides
 from traintime.workload.sample import Sample
 
 IMAGE = Sample((3, 32, 32))
@@ -108,6 +108,29 @@ def graph(**changes: Any) -> KernelGraph:
         input_shape=IMAGE.shape,
     )
     return dataclasses.replace(captured, **changes)
+
+
+def blocks(**changes: Any) -> Blocks:
+    """Ten blocks in "layers" that keep 0.9 of the 1 MB a sample, and pass 10 kB on each."""
+    captured = Blocks(
+        paths=("layers",),
+        count=10,
+        largest=80_000,
+        parameters=800_000,
+        kept_bytes=Amount((1.6e6,), (9e5,)),
+        passed_bytes=each_sample(1e5),
+        most_bytes=Amount((1.6e5,), (1.2e5,)),
+    )
+    return dataclasses.replace(captured, **changes)
+
+
+def in_layers(captured: KernelGraph) -> KernelGraph:
+    """The same graph with its forward in blocks."""
+    kernels = tuple(
+        dataclasses.replace(one, where="layers.0.linear") if one.phase == "forward" else one
+        for one in captured.kernels
+    )
+    return dataclasses.replace(captured, kernels=kernels, blocks=blocks())
 
 
 def job(**changes: Any) -> DeviceJob:

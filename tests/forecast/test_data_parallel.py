@@ -25,6 +25,7 @@ BY_HAND = Exchange(
     host_bytes_per_s=5e9,
     network_share=0.9,
     hidden_share=0.25,
+    prefetched_share=0.75,
     jitter=0.02,
     jitter_spread=0.01,
     link_spread=0.5,

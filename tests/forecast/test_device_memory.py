@@ -18,11 +18,12 @@ from traintime.forecast.device_memory import (
     largest_fitting,
     peak_interval,
 )
+from traintime.forecast.device_step import DevicePrecision
 from traintime.hardware.devices import find_device
 from traintime.units import GIB, MIB
 from traintime.workload.kernels import Amount
 
-from .synthetic_device import card, each_sample, graph
+from .synthetic_device import blocks, card, each_sample, graph
 
 
 def use(**changes) -> MemoryUse:
@@ -232,3 +233,82 @@ def test_the_heap_of_a_captured_network_is_played(monkeypatch: pytest.MonkeyPatc
     # weights, momentum, gradients, input and hidden values; a gradient of these is alive beside
     values = 3 * captured.parameters + 16_384 * (256 + 1024)
     assert 4 * values < peaks[-1] - 330 * MIB < 3 * 4 * values
+
+
+# Devices that divide a model, and blocks that compute again
+
+
+MIXED: tuple[DevicePrecision, ...] = ("fp32", "amp", "half")
+
+
+def divided(sharding, count: int = 4, **changes) -> MemoryUse:
+    return use(num_devices=count, sharding=sharding, optimizer="adamw", **changes)
+
+
+def test_the_optimizers_values_are_divided():
+    whole, parts = (divided(sharding).by_part(100) for sharding in ("none", "optimizer"))
+    assert parts["optimizer"] == whole["optimizer"] / 4 == 2e6
+    assert parts["weights"] == whole["weights"] == 4e6
+    assert parts["gradients"] == whole["gradients"] == 8e6, "with the buckets that they are sent in"
+
+
+def test_all_is_divided_and_layers_are_gathered():
+    parts = divided("full", graph=graph(blocks=blocks())).by_part(100)
+    assert parts["weights"] == parts["gradients"] == 1e6
+    assert parts["optimizer"] == 2e6
+    # in 16 bits: twice what is outside of blocks, and thrice the largest block
+    assert parts["gathered layers"] == 2 * (2 * 200_000 + 3 * 80_000)
+    without = divided("full").by_part(100)
+    assert without["gathered layers"] == 2 * 2 * 1_000_000, "all at once where none are known"
+    assert "gathered layers" not in divided("optimizer").by_part(100)
+
+
+def test_what_does_not_grow_with_the_batch_is_counted_as_gathered():
+    copied = graph(kept_bytes=Amount((2e6,), (1e6,)), peak_bytes=Amount((6e6,), (1.5e6,)))
+    kept = {
+        sharding: divided(sharding, graph=copied, precision="fp32").by_part(100)["activations"]
+        for sharding in ("none", "full")
+    }
+    assert kept == pytest.approx({"none": 102e6, "full": 100e6})
+
+
+def test_mixed_precision_of_gathered_blocks_computes_in_16_bits_and_keeps_32():
+    parts = {precision: divided("full", precision=precision).by_part(100) for precision in MIXED}
+    assert parts["amp"]["activations"] == parts["fp32"]["activations"] / 2
+    for part in ("weights", "gradients", "optimizer"):
+        assert parts["amp"][part] == parts["fp32"][part] == 2 * parts["half"][part]
+
+
+@pytest.mark.parametrize("sharding", ["optimizer", "full"])
+def test_one_device_has_nothing_to_divide(sharding):
+    alone = divided(sharding, count=1, graph=graph(blocks=blocks()))
+    assert alone.peak(100) == divided("none", count=1).peak(100)
+
+
+def test_the_more_devices_the_less_each_holds():
+    peaks = [divided("full", count).peak(100) for count in (2, 4, 8, 64)]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+def test_blocks_that_compute_again_keep_their_inputs_alone():
+    chained = graph(blocks=blocks())
+    again = use(graph=chained, recompute=True).by_part(100)
+    # of 1 MB a sample 0.9 are in blocks, whose inputs are 0.1
+    assert again["activations"] == pytest.approx(100e6 - 90e6 + 10e6)
+    # at the loss half a MB a sample is alive beside, and 4 MB of gradients
+    tensors = 2 * 4e6 + 1_000 + 1_228_800 + 20e6 + 50e6 + 4e6
+    assert sum(again.values()) - again["context"] == pytest.approx(tensors * (1 + HELD_SHARE))
+
+
+def test_the_block_that_computes_again_is_alive_as_a_whole():
+    flat = graph(blocks=blocks(), peak_bytes=each_sample(1e6))
+    parts = use(graph=flat, recompute=True).by_part(100)
+    # 20 MB of inputs and of what is outside; 12 MB and its copies of weights in the block
+    tensors = 2 * 4e6 + 1_000 + 1_228_800 + 20e6 + 12e6 + 1.6e5
+    assert sum(parts.values()) - parts["context"] == pytest.approx(tensors * (1 + HELD_SHARE))
+
+
+def test_a_heap_is_not_played_of_blocks_that_compute_again(heap):
+    again = on_cpu(graph=graph(blocks=blocks()), recompute=True)
+    assert again.with_heap(100) == again
+    assert heap == []

@@ -33,6 +33,14 @@ def message_of(*words: str, **fields: Any) -> str:
         ("validation_samples=0", "validation_samples", 0),
         ("batch-size=256", "batch_size", 256),
         ("accumulate=4", "accumulate", 4),
+        ("tokens=none", "tokens", None),
+        ("sharding=full", "sharding", "full"),
+        ("sharding=FSDP", "sharding", "full"),
+        ("sharding=ZeRO-3", "sharding", "full"),
+        ("sharding=zero_1", "sharding", "optimizer"),
+        ("sharding=optimizer", "sharding", "optimizer"),
+        ("sharding=no", "sharding", "none"),
+        ("recompute=true", "recompute", True),
         ("optimizer=muon", "optimizer", "muon"),
         ("input=3x224x224", "input", "3x224x224"),
         ("input=3×224×224", "input", "3x224x224"),
@@ -69,6 +77,7 @@ def test_what_is_not_given_is_left_to_model_and_device():
     assert (question.optimizer, question.input, question.samples) == (None, None, None)
     assert (question.precision, question.memory_format, question.device) == ("auto",) * 3
     assert question.compile is False
+    assert (question.tokens, question.sharding, question.recompute) == (None, "none", False)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,13 @@ def test_what_is_not_given_is_left_to_model_and_device():
         ("batch_size=1e12", "from 1 to 1,000,000,000 is expected"),
         ("samples=0", "try samples=50000"),
         ("samples=1e18", "samples=1e+18 does not work"),
+        ("tokens=0", "try tokens=300e9"),
+        ("tokens=2e18", "a whole number from 1 to 1,000,000,000,000,000,000 is expected"),
+        ("tokens=0.5", "tokens=0.5 does not work: input should be a valid integer"),
+        ("tokens=many", "tokens=many does not work"),
+        ("sharding=zero2", "input should be 'none', 'optimizer' or 'full'"),
+        ("sharding=tensor", "sharding=tensor does not work"),
+        ("recompute=maybe", "recompute=maybe does not work"),
         ("validation_samples=-1", "try validation_samples=10000, or 0 for no validation"),
         ("optimizer=sdg", "input should be 'sgd', 'adam', 'adamw' or 'muon'"),
         ("precision=fp8", "input should be 'auto', 'fp32', 'tf32', 'amp' or 'half'"),
@@ -103,6 +119,22 @@ def test_a_bad_value_is_shown_with_what_is_expected(word: str, says: str):
     assert says in message
     assert message.endswith("`traintime forecast --help` explains each field.")
     assert len(message.splitlines()) == 2
+
+
+def test_tokens_are_read_as_powers_of_ten():
+    assert read_question(["model=gpt2", "tokens=300e9"]).tokens == 300_000_000_000
+
+
+@pytest.mark.parametrize("beside", ["data=openwebtext", "samples=1000", "epochs=3"])
+def test_tokens_and_another_size_are_one_too_many(beside: str):
+    message = message_of("model=gpt2", "tokens=1e9", beside)
+    assert "tokens=1,000,000,000 says how much is trained on in all, and so does " in message
+    assert f"{beside}; leave one of both out" in message
+
+
+def test_real_steps_compute_nothing_again():
+    message = message_of("model=gpt2", "pilot=10", "recompute=true")
+    assert "pilot=10 takes steps of the model as it is" in message
 
 
 @pytest.mark.parametrize("accumulate", [0, -1, 65])
@@ -203,5 +235,14 @@ def test_a_question_cannot_be_changed():
 
 def test_every_field_is_described():
     assert all(field.description for field in Question.model_fields.values())
-    assert {"samples", "validation_samples", "input", "pilot"} == ONLY_ASKED
+    of_questions = {
+        "samples",
+        "tokens",
+        "validation_samples",
+        "input",
+        "sharding",
+        "recompute",
+        "pilot",
+    }
+    assert of_questions == ONLY_ASKED
     assert {"lr", "target", "hidden", "seed"} < ONLY_TRAINED

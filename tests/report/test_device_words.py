@@ -9,6 +9,7 @@ from traintime.report.device_words import (
     format_bytes_interval,
     format_chance,
     format_throughput,
+    how_to_have_the_end,
     job_title,
     limit_sentence,
     memory_sentence,
@@ -73,6 +74,17 @@ def test_the_job_is_said_without_the_device():
     assert job_title(one, device_forecast(precision="fp32"), one).startswith(
         "batch 256, amp or fp32, "
     )
+
+
+def test_a_job_is_said_to_be_divided_and_computed_again():
+    text = device_forecast(input_shape=(4096,), sharding="full", recompute=True)
+    assert job_title(text).startswith("batch 256, amp, sharding full, recompute, input 4,096, ")
+
+
+def test_text_has_an_end_in_tokens():
+    images, text = device_forecast(), device_forecast(input_shape=(4096,))
+    assert how_to_have_the_end(images).endswith("type data=imagenet, or samples=50000")
+    assert how_to_have_the_end(text).endswith("type samples=50000, or tokens=300e9 of text")
 
 
 @pytest.mark.parametrize("limit", LIMITS)

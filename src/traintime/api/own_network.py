@@ -60,6 +60,11 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
         raise InputError(
             f"{fields['model']} takes images as data={fields['data']} has them; leave input= out"
         )
+    if fields.get("tokens") is not None:
+        raise InputError(
+            f"tokens= is for models that read text, and {fields['model']} takes images as "
+            f"data={fields['data']} has them; leave tokens= out and type epochs="
+        )
     if fields.get("budget") is not None:
         raise InputError(
             "budget= fits the schedule to this machine's time while it trains, and another device "
@@ -92,6 +97,8 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
         precision=question.precision,
         memory_format=question.memory_format,
         compiled=question.compile,
+        sharding=question.sharding,
+        recompute=question.recompute,
         notes=tuple(_own_lines(known)),
     )
     return job, cache(lambda numerics, target: _own_graph(known, numerics, target)), question.device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -208,6 +209,8 @@ def _asked(
         precision=question.precision,
         memory_format=question.memory_format,
         compiled=question.compile,
+        sharding=question.sharding,
+        recompute=question.recompute,
         notes=notes,
     )
     return Asked(job, graphs, question.device, question.pilot, subject)
@@ -243,6 +246,13 @@ def is_text(graph: KernelGraph) -> bool:
 def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...]]:
     """Return samples to train and to validate on, and what to say of them."""
     asked, validation = question.samples, question.validation_samples
+    if question.tokens:
+        train = _samples_of(question.tokens, question, sample)
+        return (
+            train,
+            validation or 0,
+            (f"{question.tokens:,} tokens: {train:,} samples of {sample}",),
+        )
     if question.data is None:
         return asked or 0, validation or 0, ()
     size = find_size(question.data)
@@ -261,6 +271,22 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     used = asked or train
     watched = held_out if validation is None else validation
     return used, watched, tuple(_data_lines(size, sample, used, watched))
+
+
+def _samples_of(tokens: int, question: Question, sample: Sample) -> int:
+    """Return how many samples hold so many tokens, the last one filled up."""
+    if not sample.tokens:
+        raise InputError(
+            f"tokens={tokens:,} is for models that read text, and {question.model} takes input "
+            f"{sample}. Type samples= and epochs= instead"
+        )
+    step = question.batch_size * sample.shape[0]
+    if tokens < step:
+        raise InputError(
+            f"tokens={tokens:,} are less than one batch: {question.batch_size:,} samples of "
+            f"{sample} are {step:,}. Type tokens={step} or more, or a smaller batch_size="
+        )
+    return math.ceil(tokens / sample.shape[0])
 
 
 def _data_lines(size: KnownSize, sample: Sample, train: int, validation: int) -> Iterator[str]:

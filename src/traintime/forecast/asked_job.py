@@ -13,7 +13,7 @@ from traintime.forecast.device_step import DevicePrecision, SizedKernel, sized_k
 from traintime.forecast.processor_parameters import ProcessorParameters, processor_parameters
 from traintime.forecast.processor_step import ProcessorKernel, sized_for_processor
 from traintime.hardware.devices import DeviceCount, DeviceSpec
-from traintime.recipe.question import AskedPrecision
+from traintime.recipe.question import AskedPrecision, Sharding
 from traintime.recipe.recipe import MemoryFormat
 from traintime.workload.kernels import KernelGraph, Numerics
 from traintime.workload.sample import Sample, relative_size
@@ -41,6 +41,8 @@ class DeviceJob:
         precision: As it was asked for.
         memory_format: As it was asked for.
         compiled: Whether launches are captured in graphs.
+        sharding: What several devices divide among them.
+        recompute: Whether blocks compute their forward again in the backward.
         notes: What else has to hold, for people.
     """
 
@@ -55,6 +57,8 @@ class DeviceJob:
     precision: AskedPrecision
     memory_format: MemoryFormat
     compiled: bool
+    sharding: Sharding = "none"
+    recompute: bool = False
     notes: tuple[str, ...] = ()
 
     @property

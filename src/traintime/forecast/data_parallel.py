@@ -3,7 +3,8 @@
 Each works on its own part, waits for the slowest of them, and all sum their gradients by rings.
 What links, slots, hosts and networks sustain, how much of the exchange the backward hides and how
 unevenly devices step stands in `exchange_parameters.json`, fitted by `calibration/parallel.py` to
-public measurements of the same job on one device and on several.
+public measurements of the same job on one device and on several. What they send where they divide
+the model says `sharded.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Exchange:
         host_bytes_per_s: Between cards that do not: through the host's memory.
         network_share: Of a node's adapters.
         hidden_share: Of the exchange that the backward hides, and of the backward that can.
+        prefetched_share: The same where weights are gathered ahead of the blocks that need them,
+            and of forward and backward (`calibration/sharded.py`).
         jitter: σ of a device's step over its mean; all wait for the slowest.
         jitter_spread: σ of that from one machine and job to another.
         link_spread: σ of the log of what a link or slot sustains: some machines cannot use theirs.
@@ -56,6 +59,7 @@ class Exchange:
     host_bytes_per_s: float
     network_share: float
     hidden_share: float
+    prefetched_share: float
     jitter: float
     jitter_spread: float
     link_spread: float
@@ -120,13 +124,23 @@ def exposed_exchange_s(
     """
     if device.count == 1:
         return Interval(0.0, 0.0, 0.0)
-    hidden = exchange.hidden_share
-
-    def exposed(seconds: float) -> float:
-        return seconds - min(hidden * seconds, hidden * backward_s)
-
     seconds = all_reduce_s(gradient_bytes, device, exchange)
-    return Interval(exposed(seconds.median), exposed(seconds.low), exposed(seconds.high))
+    return exposed_s(seconds, backward_s, exchange.hidden_share)
+
+
+def exposed_s(seconds: Interval, beside_s: float, share: float) -> Interval:
+    """Return what is left of an exchange of which a share goes on beside work.
+
+    Args:
+        seconds: Of the exchange alone.
+        beside_s: Of the work.
+        share: Of the exchange that may be hidden, and of the work that can hide it.
+    """
+
+    def left(alone_s: float) -> float:
+        return alone_s - min(share * alone_s, share * beside_s)
+
+    return Interval(left(seconds.median), left(seconds.low), left(seconds.high), seconds.level)
 
 
 def with_spread(seconds: Interval, sigma: float) -> Interval:
@@ -144,28 +158,61 @@ def with_spread(seconds: Interval, sigma: float) -> Interval:
 
 
 def all_reduce_s(num_bytes: float, device: DeviceCount, exchange: Exchange) -> Interval:
-    """Return the time to sum a vector over all devices.
-
-    2(n-1)/n · bytes / rate + latency, the traffic of a ring (Patarasuk & Yuan 2009). Beyond a node
-    each device reduces its share within the node first, sums it with the same share of the other
-    nodes over the network, and spreads the result.
+    """Return the time to sum a vector over all devices, which takes two passes.
 
     Raises:
         InputError: It is not known how such devices are tied together.
     """
+    return passes_s(2, num_bytes, device, exchange)
+
+
+def passes_s(
+    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange
+) -> Interval:
+    """Return the time of passes over all devices, each of which gathers or sums a vector once.
+
+    Beyond a node each device does its share within the node first, then the same share with those
+    of the other nodes over the network.
+
+    Args:
+        num_passes: One sums parts, each for one device, or gathers them; two do both.
+        num_bytes: Of the whole vector.
+        device: How many of what.
+        exchange: What was fitted.
+
+    Raises:
+        InputError: It is not known how such devices are tied together.
+    """
+    on_links, on_network = parts_of_passes_s(num_passes, num_bytes, device, exchange)
+    return on_links.plus(on_network) if on_network else on_links
+
+
+def parts_of_passes_s(
+    num_passes: int, num_bytes: float, device: DeviceCount, exchange: Exchange, messages: int = 1
+) -> tuple[Interval, Interval | None]:
+    """Return the time on the links of a node, and on the network if there are several nodes.
+
+    (n-1)/n · bytes / rate for a pass, the traffic of a ring (Patarasuk & Yuan 2009), and the
+    latency of each message.
+
+    Args:
+        num_passes: See `passes_s`.
+        num_bytes: See there.
+        device: See there.
+        exchange: See there.
+        messages: Parts that the vector is sent in, one after the other.
+    """
     inside = min(device.count, node_devices(device.spec))
     nodes = math.ceil(device.count / inside)
     link = link_between(device, exchange)
-    on_links_s = 2 * (inside - 1) / inside * num_bytes / link.bytes_per_s
-    seconds = Interval.lognormal(on_links_s, link.spread).shifted(LATENCY_S)
+    on_links_s = num_passes * (inside - 1) / inside * num_bytes / link.bytes_per_s
+    on_links = Interval.lognormal(on_links_s, link.spread).shifted(messages * LATENCY_S)
     if nodes == 1:
-        return seconds
+        return on_links, None
     rate = network_bytes_per_s(device.spec) * exchange.network_share
-    on_network_s = 2 * (nodes - 1) / nodes * num_bytes / inside / rate
-    between = Interval.lognormal(on_network_s, exchange.shared_spread).shifted(LATENCY_S)
-    return Interval(
-        seconds.median + between.median, seconds.low + between.low, seconds.high + between.high
-    )
+    on_network_s = num_passes * (nodes - 1) / nodes * num_bytes / inside / rate
+    on_network = Interval.lognormal(on_network_s, exchange.shared_spread)
+    return on_links, on_network.shifted(messages * LATENCY_S)
 
 
 def node_devices(spec: DeviceSpec) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 from traintime.forecast.asked_job import DeviceJob, SizedGraph, SizedModel
 from traintime.forecast.data_parallel import (
@@ -13,7 +12,7 @@ from traintime.forecast.data_parallel import (
     network_bytes_per_s,
     node_devices,
 )
-from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room, chance_it_fits
+from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
     MEASURED_HERE,
@@ -23,8 +22,13 @@ from traintime.forecast.device_parameters import (
 )
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep
+from traintime.forecast.recomputed import blocks_of
+from traintime.forecast.remedies import remedies
+from traintime.forecast.sharded import computed_in, value_bytes
 from traintime.hardware.devices import DeviceCount
+from traintime.recipe.question import Sharding
 from traintime.units import format_bytes, format_count, format_percent
+from traintime.workload.kernels import Blocks
 from traintime.workload.sample import Sample
 
 EVIDENCE_LINES = {
@@ -38,8 +42,16 @@ EVIDENCE_LINES = {
     KNOWN_DEVICE: "{} reaches what it did in the public measurements that the law was fitted to",
     MEASURED_HERE: "{} sustains what was measured on it",
 }
-MOST_PARTS = 64
 SHOWN_OPERATIONS = 5
+LARGE_MODEL = 5e9
+"""Parameters from which people divide layers over devices too."""
+SENT: Mapping[Sharding, str] = {
+    "none": "gradients are summed",
+    "optimizer": "gradients are summed where a part of the weights is updated, and new weights are "
+    "gathered,",
+    "full": "weights are gathered in {bits:.0f} bits, block by block, in the forward and in the "
+    "backward of each micro-batch, and gradients are summed so too,",
+}
 
 
 def memory_lines(
@@ -73,47 +85,11 @@ def memory_lines(
 def _remedy(
     job: DeviceJob, model: SizedModel, use: MemoryUse, device: DeviceCount, room: Room
 ) -> str:
-    remedies = list(_remedies(job, model, use, device, room))
-    if not room.largest_batch_size:
-        remedies.insert(0, "Not even one sample at a time fits on it")
-        remedies[1:] = [f"what would: {' or '.join(remedies[1:])}"] if remedies[1:] else []
-        return "; ".join(remedies)
-    return f"It would fit with {', or '.join(remedies)}"
-
-
-def _remedies(
-    job: DeviceJob, model: SizedModel, use: MemoryUse, device: DeviceCount, room: Room
-) -> Iterator[str]:
-    """Find the least change of each kind with which nine chances in ten are reached."""
-    spec, count, parts = device.spec, device.count, job.accumulate
-
-    def fits(changed: MemoryUse, parts: int) -> bool:
-        peak = changed.peak(math.ceil(job.batch_size / parts))
-        return chance_it_fits(peak, room.capacity_bytes or math.inf, changed.sigma) >= SURE_ENOUGH
-
-    if room.largest_batch_size:
-        yield f"batch_size={room.largest_batch_size}"
-    more = [2**power for power in range(1, MOST_PARTS.bit_length())]
-    whole = replace(use, accumulates=True)
-    splits = (job.accumulate * times for times in more)
-    split = next((k for k in splits if k * count <= job.batch_size and fits(whole, k * count)), 0)
-    if split:
-        yield f"accumulate={split}"
-    if use.precision != "half" and spec.half_flops:
-        graph = model("half", math.ceil(job.batch_size / (parts * count))).graph
-        if fits(replace(use, precision="half", graph=graph), parts * count):
-            yield "precision=half"
-    counts = (count * times for times in more)
-    several = next(
-        (
-            n
-            for n in counts
-            if n * parts <= job.batch_size and fits(replace(use, num_devices=n), n * parts)
-        ),
-        0,
-    )
-    if several and spec.interconnect_bytes_per_s:
-        yield f"device={spec.key}x{several}"
+    found = remedies(job, model, use, device, room)
+    if not found:
+        return "No change that was tried makes it fit: the model is too large for so few of them"
+    would = f"It would fit with {', or '.join(found)}"
+    return would if room.largest_batch_size else f"Not even one sample at a time fits. {would}"
 
 
 def job_lines(
@@ -131,8 +107,17 @@ def job_lines(
     yield _input_line(job, step, device)
     yield "The device does nothing else, and keeps its usual clock and power with current drivers"
     yield from _graph_lines(job, sized)
+    if step.recomputed:
+        yield _recompute_line(step, blocks_of(sized.graph))
     if device.count > 1:
-        yield from _exchange_lines(step, device)
+        yield from _exchange_lines(job.sharding, step, device, precision)
+    elif job.sharding != "none":
+        yield f"sharding={job.sharding} changes nothing on one device"
+    if device.count > 1 and sized.graph.parameters >= LARGE_MODEL:
+        yield (
+            "Each device computes whole samples with every layer: dividing layers or their "
+            "products over devices (pipeline, tensor or expert parallelism) is not forecast"
+        )
     if job.compiled:
         yield "Compiling itself is not counted, nor what fusing operations saves"
 
@@ -172,12 +157,23 @@ def _graph_lines(job: DeviceJob, sized: SizedGraph) -> Iterator[str]:
         yield f"Of {named}{more} the bytes are counted and the arithmetic is not"
 
 
-def _exchange_lines(step: JobStep, device: DeviceCount) -> Iterator[str]:
+def _recompute_line(step: JobStep, blocks: Blocks) -> str:
+    share = format_percent(step.recompute_s / step.seconds)
+    return (
+        f"Each of {blocks.count} blocks in {' and '.join(blocks.paths)} keeps its input alone and "
+        f"computes its forward again before its backward, {share} of a step"
+    )
+
+
+def _exchange_lines(
+    sharding: Sharding, step: JobStep, device: DeviceCount, precision: DevicePrecision
+) -> Iterator[str]:
     spec, exchange = device.spec, exchange_parameters()
     link = link_between(device, exchange)
+    sent = SENT[sharding].format(bits=8 * value_bytes(precision))
     line = (
         f"Each of {device.count:,} devices computes its part of every batch in a process of its "
-        f"own; gradients are summed over {link.name}, where machines sustain "
+        f"own; {sent} over {link.name}, where machines sustain "
         f"{link.bytes_per_s / 1e9:.3g} GB/s one way"
     )
     if device.count > node_devices(spec):
@@ -186,12 +182,18 @@ def _exchange_lines(step: JobStep, device: DeviceCount) -> Iterator[str]:
             f"{network_bytes_per_s(spec) / 1e9:.3g} GB/s for each device"
         )
     yield line
+    if computed_in(precision, sharding, device.count) != precision:
+        yield (
+            "What is gathered is computed in 16 bits throughout, as FSDP's MixedPrecision casts "
+            "it; the parts that devices keep stay in 32"
+        )
     exchanged, waited = (
         format_percent(seconds / step.seconds)
         for seconds in (step.exchange_s.median, step.straggling_s)
     )
+    hidden_by = "computing" if sharding == "full" else "the backward"
     yield (
-        f"{exchanged} of a step go to what the backward does not hide of the exchange, {waited} to "
+        f"{exchanged} of a step go to what {hidden_by} does not hide of the exchange, {waited} to "
         "waiting for the slowest device; the interval allows for machines that do not get what "
         "their links can give"
     )

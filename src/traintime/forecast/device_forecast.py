@@ -80,6 +80,8 @@ class DeviceForecast:
         steps_per_epoch: Optimizer steps; 0 if nobody said how many samples there are.
         epochs: Passes.
         kernels: The most expensive, at most ten.
+        sharding: What the devices divide among them: "none", "optimizer" or "full".
+        recompute: Whether blocks compute their forward again.
     """
 
     model: str
@@ -111,6 +113,8 @@ class DeviceForecast:
     steps_per_epoch: int
     epochs: int
     kernels: tuple[KernelShare, ...]
+    sharding: str = "none"
+    recompute: bool = False
 
     @property
     def fits(self) -> bool:

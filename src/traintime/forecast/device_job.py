@@ -25,6 +25,7 @@ from traintime.forecast.device_memory import MemoryUse, find_room, peak_interval
 from traintime.forecast.device_scaling import scaling_lines
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep, predict_job_step
+from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 from traintime.units import Interval
 
@@ -40,8 +41,9 @@ def forecast_on_device(
     """
     precision = settle_precision(job.precision, device.spec)
     micro_batch = micro_batch_size(job, device)
-    sized = model(precision, micro_batch)
-    step = predict_job_step(job, sized, device, precision, parameters)
+    computed = computed_in(precision, job.sharding, device.count)
+    sized = model(computed, micro_batch)
+    step = predict_job_step(job, sized, device, computed, parameters)
     use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
     evidence = parameters.evidence(device.spec)
@@ -83,6 +85,8 @@ def forecast_on_device(
         steps_per_epoch=job.steps_per_epoch,
         epochs=job.epochs,
         kernels=step.most_expensive(),
+        sharding=job.sharding,
+        recompute=job.recompute,
     )
 
 
@@ -122,4 +126,6 @@ def _memory_use(
         accumulates=job.accumulate > 1,
         num_devices=device.count,
         spec=device.spec,
+        sharding=job.sharding,
+        recompute=job.recompute,
     )

@@ -4,6 +4,9 @@ A step's peak lies in its backward, which the captured graph knows to the byte, 
 
     peak = weights + optimizer + buffers + input + max(live in the backward, live in the update)
 
+Where devices divide weights, gradients or the optimizer's values, each holds its part; weights are
+gathered block by block. Where blocks compute their forward again, each keeps its input alone.
+
 What torch's allocator holds beyond that, and what cuDNN takes to work in, is a share of it, fitted
 by `calibration/memory.py` to batches that ran and the next larger ones that did not. On a CPU the
 share is found by playing the step through on glibc's heap, where the model was captured for one.
@@ -18,9 +21,12 @@ from statistics import NormalDist
 
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.heap_peak import captured_heap_peak
+from traintime.forecast.recomputed import blocks_of
+from traintime.forecast.sharded import computed_in, value_bytes
 from traintime.hardware.devices import DeviceSpec
+from traintime.recipe.question import Sharding
 from traintime.units import GIB, MIB, Interval
-from traintime.workload.kernels import KernelGraph
+from traintime.workload.kernels import Amount, KernelGraph
 
 SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1}
 """Values that an optimizer keeps for each parameter; sgd with momentum."""
@@ -57,7 +63,7 @@ class MemoryUse:
     """How a job uses one device, but for the size of its micro-batch.
 
     Args:
-        graph: Captured with "amp" numerics for precision "amp", else with "fp32".
+        graph: In the numerics of what is computed in: "amp" for that, else "fp32".
         size: u, the input's size relative to the captured one.
         sample_bytes: Of one sample as the device is given it.
         precision: "half" means that weights are kept in 16 bits too.
@@ -65,6 +71,8 @@ class MemoryUse:
         accumulates: Whether a step has several micro-batches, which keep gradients alive.
         num_devices: That share each batch; with several, gradients are copied into buckets.
         spec: The device.
+        sharding: What the devices divide among them.
+        recompute: Whether blocks compute their forward again in the backward.
         heap_share: What a heap that was played through holds beyond tensors, relative to them.
     """
 
@@ -76,6 +84,8 @@ class MemoryUse:
     accumulates: bool
     num_devices: int
     spec: DeviceSpec
+    sharding: Sharding = "none"
+    recompute: bool = False
     heap_share: float | None = None
 
     def with_heap(self, micro_batch: int) -> MemoryUse:
@@ -87,7 +97,7 @@ class MemoryUse:
         """
         plain = replace(self, accumulates=False, num_devices=1)
         tensors = plain.tensors(micro_batch)
-        as_captured = self.size == 1.0 and self.precision != "half"
+        as_captured = self.size == 1.0 and self._halved == 1.0 and not self.recompute
         if self.spec.kind != "cpu" or not as_captured or tensors > MOST_PLAYED_BYTES:
             return self
         peak = captured_heap_peak(self.graph, micro_batch, SLOTS[self.optimizer])
@@ -105,11 +115,37 @@ class MemoryUse:
 
     @property
     def _halved(self) -> float:
-        return 0.5 if self.precision == "half" else 1.0
+        computed = computed_in(self.precision, self.sharding, self.num_devices)
+        return 0.5 if computed == "half" else 1.0
+
+    @property
+    def _all_weights(self) -> float:
+        """Bytes of all weights, and of all gradients, however many devices hold them."""
+        return (2.0 if self.precision == "half" else 4.0) * self.graph.parameters
 
     @property
     def _weights(self) -> float:
-        return 4.0 * self._halved * self.graph.parameters
+        return self._all_weights / (self.num_devices if self.sharding == "full" else 1)
+
+    @property
+    def _slots(self) -> float:
+        divided = self.num_devices if self.sharding != "none" else 1
+        return self._all_weights * SLOTS[self.optimizer] / divided
+
+    @property
+    def _gathered(self) -> float:
+        """Bytes of weights and gradients that are whole for a while where each device has a part.
+
+        What stands outside the blocks is whole from its forward to its backward, and its gradients
+        after that; of the blocks one that computes, the next, and the gradients of one. Without
+        blocks all are.
+        """
+        if self.sharding != "full" or self.num_devices == 1:
+            return 0.0
+        blocks, values = self.graph.blocks, 2 * self.graph.parameters
+        if blocks:
+            values = 2 * (self.graph.parameters - blocks.parameters) + 3 * blocks.largest
+        return value_bytes(self.precision) * values
 
     def by_part(self, micro_batch: float) -> Mapping[str, float]:
         """Return bytes by part at a micro-batch; their sum is the expected peak.
@@ -120,10 +156,12 @@ class MemoryUse:
         weights, kept = self._weights, self._kept(micro_batch)
         rest = self._rest(micro_batch)
         activations = min(kept, self._live(micro_batch, kept) - weights, rest)
+        gathered = {"gathered layers": self._gathered} if self._gathered else {}
         return {
             "weights": weights,
             "gradients": weights + self._buckets,
-            "optimizer": weights * SLOTS[self.optimizer],
+            "optimizer": self._slots,
+            **gathered,
             "buffers": self._halved * self.graph.buffers_bytes,
             "input": micro_batch * self.sample_bytes,
             "activations": activations,
@@ -150,9 +188,9 @@ class MemoryUse:
         return self._standing() + micro_batch * self.sample_bytes + live
 
     def _standing(self) -> float:
-        """Return bytes of weights, their optimizer's values, buffers and buckets."""
-        weights = self._weights * (1 + SLOTS[self.optimizer])
-        return weights + self._halved * self.graph.buffers_bytes + self._buckets
+        """Return bytes of weights, their optimizer's values, buffers, buckets and what is whole."""
+        kept = self._weights + self._slots + self._halved * self.graph.buffers_bytes
+        return kept + self._buckets + self._gathered
 
     @property
     def _buckets(self) -> float:
@@ -160,10 +198,26 @@ class MemoryUse:
 
         https://github.com/pytorch/pytorch/pull/41954 measures 8,250 MB with, 7,183 MB without.
         """
-        return self._weights if self.num_devices > 1 else 0.0
+        return self._weights if self.num_devices > 1 and self.sharding != "full" else 0.0
+
+    def _of_samples(self, amount: Amount, micro_batch: float) -> float:
+        """Return the bytes of an amount, without those of weights where these are gathered.
+
+        What does not grow with the batch are copies of weights in 16 bits, and gradients.
+        """
+        num_bytes = amount.at(micro_batch, self.size)
+        if self.sharding == "full" and self.num_devices > 1:
+            num_bytes -= amount.at(0, self.size)
+        return self._halved * num_bytes
 
     def _kept(self, micro_batch: float) -> float:
-        return self._halved * self.graph.kept_bytes.at(micro_batch, self.size)
+        kept = self._of_samples(self.graph.kept_bytes, micro_batch)
+        if not self.recompute:
+            return kept
+        blocks = blocks_of(self.graph)
+        grows = blocks.kept_bytes.at(micro_batch, self.size) - blocks.kept_bytes.at(0, self.size)
+        inputs = blocks.passed_bytes.at(micro_batch, self.size)
+        return kept - self._halved * max(grows - inputs, 0.0)
 
     def _live(self, micro_batch: float, kept: float) -> float:
         """Return the most that is live of gradients, activations and what is between them.
@@ -172,10 +226,26 @@ class MemoryUse:
         torch's optimizers holds as much again as the weights (their documentation, "foreach"). The
         captured peak is no less than what is kept, but far from the captured sizes its parabola is.
         """
-        backward = max(kept, self._halved * self.graph.peak_bytes.at(micro_batch, self.size))
+        beyond = self._beyond(micro_batch)
+        backward = kept + beyond
+        if self.recompute:
+            most = self._of_samples(blocks_of(self.graph).most_bytes, micro_batch)
+            backward = max(backward, most + max(kept, self._weights))
+        if self.sharding == "full" and self.num_devices > 1:
+            backward += self._weights
         if self.accumulates:
             backward = max(backward, kept + self._weights)
-        return max(backward, 2 * self._weights)
+        return max(backward, self._weights + self._updated)
+
+    def _beyond(self, micro_batch: float) -> float:
+        """Return what the captured peak has beyond all that is kept for the backward."""
+        peak = self._of_samples(self.graph.peak_bytes, micro_batch)
+        return max(peak - self._of_samples(self.graph.kept_bytes, micro_batch), 0.0)
+
+    @property
+    def _updated(self) -> float:
+        """Bytes of the weights that a device updates."""
+        return self._all_weights / (self.num_devices if self.sharding != "none" else 1)
 
 
 @dataclass(frozen=True)

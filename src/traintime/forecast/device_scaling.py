@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from traintime.forecast.asked_job import DeviceJob, Fit, SizedModel, micro_batch_size
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep, predict_job_step
+from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 from traintime.units import format_duration
 
@@ -35,8 +36,9 @@ def scaling_lines(
     fewest, seconds = device, step.seconds
     while fewest.count > 1:
         half = DeviceCount(device.spec, fewest.count // 2)
-        sized = model(precision, micro_batch_size(job, half))
-        taken = predict_job_step(job, sized, half, precision, parameters).seconds
+        computed = computed_in(precision, job.sharding, half.count)
+        sized = model(computed, micro_batch_size(job, half))
+        taken = predict_job_step(job, sized, half, computed, parameters).seconds
         if taken > AS_FAST * step.seconds:
             break
         fewest, seconds = half, taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from traintime.forecast.asked_job import DeviceJob, Fit, SizedGraph, uses_channels_last
@@ -12,13 +12,13 @@ from traintime.forecast.data_parallel import (
     Exchange,
     deviations_of_slowest,
     exchange_parameters,
-    exposed_exchange_s,
     with_spread,
 )
 from traintime.forecast.device_forecast import KernelShare
 from traintime.forecast.device_step import (
     DevicePrecision,
     DeviceStep,
+    KernelTime,
     Phases,
     SizedKernel,
     predict_device_step,
@@ -28,6 +28,8 @@ from traintime.forecast.forecast import KindShare
 from traintime.forecast.kernel_time import kernel_seconds
 from traintime.forecast.processor_parameters import ProcessorParameters
 from traintime.forecast.processor_step import ProcessorKernel, predict_processor_step
+from traintime.forecast.recomputed import recomputed_kernels
+from traintime.forecast.sharded import Work, step_exchange_s
 from traintime.hardware.devices import ACCELERATORS, DeviceCount, DeviceSpec
 from traintime.units import Interval
 
@@ -44,10 +46,11 @@ class JobStep:
         micro_batches: Of the step.
         num_devices: That share the batch.
         seconds: Of all.
-        exchange_s: What of it is spent on nothing but the exchange of gradients.
+        exchange_s: What of it is spent on nothing but what devices send each other.
         straggling_s: What of it a device waits for slower ones.
         forward_s: A forward alone, as in validation.
         channels_last: Whether images are stored so.
+        recomputed: Kernels of one micro-batch's forward that run again in its backward.
     """
 
     one: DeviceStep
@@ -59,17 +62,23 @@ class JobStep:
     straggling_s: float
     forward_s: float
     channels_last: bool
+    recomputed: tuple[KernelTime, ...] = ()
 
     @property
     def flops(self) -> float:
-        """Of all products on one device."""
+        """Of all products on one device, without what is computed again."""
         return self.micro_batches * self.one.flops
 
     @property
     def waiting_s(self) -> float:
         """What the device waits for the host."""
         working_s = self.micro_batches * (self.one.device_s - self.one.update_s) + self.one.update_s
-        return max(0.0, self.seconds - self.communication_s - working_s)
+        return max(0.0, self.seconds - self.communication_s - working_s - self.recompute_s)
+
+    @property
+    def recompute_s(self) -> float:
+        """What the device takes of it to compute forwards again."""
+        return self.micro_batches * sum(time.seconds for time in self.recomputed)
 
     @property
     def communication_s(self) -> float:
@@ -93,7 +102,11 @@ class JobStep:
         for time in self.one.kernels:
             kind = time.kernel.kind
             totals[kind] = totals.get(kind, 0.0) + self.micro_batches * time.seconds
-        totals |= {"waiting for dispatch": self.waiting_s, "communication": self.communication_s}
+        totals |= {
+            "computing again": self.recompute_s,
+            "waiting for dispatch": self.waiting_s,
+            "communication": self.communication_s,
+        }
         return tuple(
             KindShare(kind, seconds, seconds / self.seconds)
             for kind, seconds in sorted(totals.items(), key=lambda item: -item[1])
@@ -102,8 +115,9 @@ class JobStep:
 
     def limited_by(self) -> str:
         """Return what takes most of the step; a kernel counts for the longer of its two parts."""
-        arithmetic_s = sum(t.seconds for t in self.one.kernels if t.arithmetic_s >= t.traffic_s)
-        kernels_s = sum(time.seconds for time in self.one.kernels)
+        kernels = (*self.one.kernels, *self.recomputed)
+        arithmetic_s = sum(time.seconds for time in kernels if time.arithmetic_s >= time.traffic_s)
+        kernels_s = sum(time.seconds for time in kernels)
         limits = {
             "arithmetic": self.micro_batches * arithmetic_s,
             "memory traffic": self.micro_batches * (kernels_s - arithmetic_s) + self.one.update_s,
@@ -160,23 +174,29 @@ def predict_job_step(
     Raises:
         InputError: Too little is known of the device, or of what ties several together.
     """
-    spec = device.spec
-    channels_last = uses_channels_last(job.memory_format, spec, precision, job.sample)
-    predict = _predictor(job, sized, spec, precision, parameters, channels_last=channels_last)
+    channels_last = uses_channels_last(job.memory_format, device.spec, precision, job.sample)
+    updated = _with_own_part(job, sized, device)
+    predict = _predictor(
+        job, updated, device.spec, precision, parameters, channels_last=channels_last
+    )
     last = predict("train", True)
+    again = recomputed_kernels(sized.graph, last.kernels) if job.recompute else ()
+    again_s = sum(time.seconds for time in again)
     forward_s = sum(time.seconds for time in last.kernels if time.kernel.phase == "forward")
-    backward_s = last.device_s - last.update_s - forward_s
+    backward_s = last.device_s - last.update_s - forward_s + again_s
+    forward_dispatch_s = predict("forward", False).dispatch_s
 
-    def without_update(phases: Phases, device_s: float) -> float:
-        """Join kernels that are known already with what the host needs to dispatch them."""
-        dispatch_s = predict(phases, False).dispatch_s
-        return kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)
+    def joined(device_s: float, dispatch_s: float) -> float:
+        """Join kernels with what the host needs to dispatch them; again a whole forward's."""
+        more_s = forward_dispatch_s if again else 0.0
+        return kernel_seconds(device_s, dispatch_s + more_s, parameters.dispatch_overlap)
 
-    before_s = without_update("gradients", forward_s + backward_s)
-    gradient_bytes = (2.0 if precision == "half" else 4.0) * sized.graph.parameters
+    before_s = joined(forward_s + backward_s, predict("gradients", False).dispatch_s)
+    last_s = joined(last.device_s + again_s, last.dispatch_s) if again else last.seconds
     exchange = exchange or exchange_parameters()
-    exchange_s = exposed_exchange_s(gradient_bytes, device, backward_s, exchange)
-    alone_s = (job.accumulate - 1) * before_s + last.seconds
+    work = Work(forward_s, backward_s, job.accumulate)
+    exchange_s = step_exchange_s(job.sharding, sized.graph, precision, device, work, exchange)
+    alone_s = (job.accumulate - 1) * before_s + last_s
     straggling_s = alone_s * exchange.jitter * deviations_of_slowest(device.count)
     return JobStep(
         one=last,
@@ -186,9 +206,18 @@ def predict_job_step(
         seconds=alone_s + straggling_s + exchange_s.median,
         exchange_s=exchange_s,
         straggling_s=straggling_s,
-        forward_s=without_update("forward", forward_s),
+        forward_s=kernel_seconds(forward_s, forward_dispatch_s, parameters.dispatch_overlap),
         channels_last=channels_last,
+        recomputed=again,
     )
+
+
+def _with_own_part(job: DeviceJob, sized: SizedGraph, device: DeviceCount) -> SizedGraph:
+    """Return a graph with the parameters that each device updates."""
+    if job.sharding == "none" or device.count == 1:
+        return sized
+    own = math.ceil(sized.graph.parameters / device.count)
+    return replace(sized, graph=replace(sized.graph, parameters=own))
 
 
 def _predictor(

@@ -16,12 +16,31 @@ from traintime.recipe.parse import explain, read_fields, without_none
 from traintime.recipe.recipe import MemoryFormat, OptimizerName, Recipe
 
 AskedPrecision = Literal["auto", "fp32", "tf32", "amp", "half"]
+Sharding = Literal["none", "optimizer", "full"]
 OTHER_PRECISIONS = {"bf16": "amp", "fp16": "amp", "float32": "fp32", "mixed": "amp"}
+OTHER_SHARDINGS = {
+    "false": "none",
+    "no": "none",
+    "ddp": "none",
+    "zero0": "none",
+    "zero1": "optimizer",
+    "zero3": "full",
+    "true": "full",
+    "fsdp": "full",
+    "fsdp2": "full",
+}
 LIBRARIES = ("timm:", "hf:")
 THIS_MACHINE = ("auto", "cpu", "cuda")
-MOST = {"samples": 10**15, "epochs": 10**6, "batch_size": 10**9}
+MOST = {"samples": 10**15, "tokens": 10**18, "epochs": 10**6, "batch_size": 10**9}
 LEAST_PILOT, MOST_PILOT = 5, 1_000
-EXAMPLES = {"samples": 50_000, "validation_samples": 10_000, "epochs": 90, "batch_size": 256}
+EXAMPLES = {
+    "samples": "50000",
+    "validation_samples": "10000",
+    "tokens": "300e9",
+    "epochs": "90",
+    "batch_size": "256",
+}
+SIZES_BESIDE_TOKENS = ("data", "samples", "epochs")
 SHOW_FIELDS = "`traintime forecast --help` explains each field."
 MISFIT = "The question does not fit together"
 
@@ -50,6 +69,13 @@ class Question(BaseModel):
             "data and samples, a step alone is forecast."
         ),
     ] = None
+    tokens: Annotated[
+        int | None,
+        Field(
+            description="Tokens to train on in all, such as 300e9, for a model that reads text; in "
+            "place of data, samples and epochs."
+        ),
+    ] = None
     validation_samples: Annotated[
         int | None,
         Field(description="Samples that each epoch is validated on; those of the data by default."),
@@ -68,6 +94,20 @@ class Question(BaseModel):
     accumulate: Annotated[
         int, Field(description="Micro-batches that a batch is split into, to save memory.")
     ] = 1
+    sharding: Annotated[
+        Sharding,
+        Field(
+            description="What several devices divide among them: none, optimizer (its values: "
+            "ZeRO-1) or full (weights and gradients too: FSDP, ZeRO-3)."
+        ),
+    ] = "none"
+    recompute: Annotated[
+        bool,
+        Field(
+            description="Keep each block's input alone and compute the rest of its forward again "
+            "in the backward (activation checkpointing)."
+        ),
+    ] = False
     optimizer: Annotated[
         OptimizerName | None,
         Field(
@@ -108,7 +148,9 @@ class Question(BaseModel):
             raise ValueError("a name is expected; try model=resnet50, model=timm:NAME or hf:NAME")
         return model
 
-    @field_validator("samples", "validation_samples", "epochs", "batch_size", mode="before")
+    @field_validator(
+        "samples", "tokens", "validation_samples", "epochs", "batch_size", mode="before"
+    )
     @classmethod
     def _take_power_of_ten(cls, count: object) -> object:
         """Read 1e6, which YAML 1.1 takes for a string."""
@@ -117,7 +159,7 @@ class Question(BaseModel):
         except ValueError:
             return count
 
-    @field_validator("samples", "epochs", "batch_size")
+    @field_validator("samples", "tokens", "epochs", "batch_size")
     @classmethod
     def _check_count(cls, count: int | None, info: Any) -> int | None:
         name = info.field_name
@@ -161,6 +203,13 @@ class Question(BaseModel):
         name = str(precision).casefold()
         return OTHER_PRECISIONS.get(name, name)
 
+    @field_validator("sharding", mode="before")
+    @classmethod
+    def _take_other_sharding(cls, sharding: object) -> object:
+        """Read ZeRO-3, zero_3 and FSDP as the field calls them, and YAML's no."""
+        name = str(sharding).casefold()
+        return OTHER_SHARDINGS.get(name.replace("-", "").replace("_", ""), name)
+
     @field_validator("device", mode="before")
     @classmethod
     def _take_list(cls, device: object) -> object:
@@ -172,6 +221,17 @@ class Question(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Question:
+        beside = [name for name in SIZES_BESIDE_TOKENS if name in self.model_fields_set]
+        if self.tokens and beside:
+            raise ValueError(
+                f"tokens={self.tokens:,} says how much is trained on in all, and so does "
+                f"{beside[0]}={getattr(self, beside[0])}; leave one of both out"
+            )
+        if self.pilot and self.recompute:
+            raise ValueError(
+                f"pilot={self.pilot} takes steps of the model as it is, and recompute=true would "
+                "not be in them; leave one of both out"
+            )
         if not 1 <= self.accumulate <= self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size:,} cannot be split into {self.accumulate:,} "

@@ -13,10 +13,10 @@ from rich.text import Text
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.forecast import KindShare
 from traintime.report.device_words import (
-    HOW_TO_HAVE_THE_END,
     device_title,
     format_share,
     format_throughput,
+    how_to_have_the_end,
     job_title,
     limit_sentence,
     memory_sentence,
@@ -91,7 +91,11 @@ def _time_rows(forecast: DeviceForecast) -> list[tuple[str, RenderableType]]:
         f"{format_share(forecast.utilization)} of the peak"
     )
     if forecast.epoch_time_s is None:
-        return [("A step", total), ("", Text(HOW_TO_HAVE_THE_END, "dim")), ("speed", Text(speed))]
+        return [
+            ("A step", total),
+            ("", Text(how_to_have_the_end(forecast), "dim")),
+            ("speed", Text(speed)),
+        ]
     return [
         ("Forecast", total),
         ("by stage", Text(stages)),

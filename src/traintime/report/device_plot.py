@@ -12,7 +12,6 @@ from typing import Any
 
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.report.device_words import (
-    HOW_TO_HAVE_THE_END,
     UNKNOWN,
     device_label,
     device_title,
@@ -20,6 +19,7 @@ from traintime.report.device_words import (
     format_chance,
     format_share,
     format_throughput,
+    how_to_have_the_end,
     job_title,
     limit_sentence,
     memory_sentence,
@@ -138,6 +138,10 @@ def _one_sections(forecast: DeviceForecast) -> dict[str, Any]:
     }
 
 
+def _finding(forecast: DeviceForecast) -> str:
+    return "All epochs with their validation" if forecast.total_s else how_to_have_the_end(forecast)
+
+
 def _several_sections(forecasts: Sequence[DeviceForecast]) -> dict[str, Any]:
     first = forecasts[0]
     axis = time_axis([forecast.longest_s for forecast in forecasts])
@@ -145,7 +149,7 @@ def _several_sections(forecasts: Sequence[DeviceForecast]) -> dict[str, Any]:
         "title": f"{first.model} on {len(forecasts)} devices",
         "lead": f"{_capital(job_title(*forecasts))}. {_fastest(forecasts)}",
         "heading": "Time to the end" if first.total_s else "Time of a step",
-        "finding": "All epochs with their validation" if first.total_s else HOW_TO_HAVE_THE_END,
+        "finding": _finding(first),
         "axis": axis,
         "rows": [_row(forecast, axis) for forecast in by_time(forecasts)],
     }

@@ -10,13 +10,13 @@ from rich.text import Text
 
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.report.device_words import (
-    HOW_TO_HAVE_THE_END,
     TIERS,
     UNKNOWN,
     device_label,
     fitting_first,
     format_chance,
     format_throughput,
+    how_to_have_the_end,
     job_title,
     short_interval,
     short_time,
@@ -141,7 +141,7 @@ def _legend(forecasts: Sequence[DeviceForecast], width: int) -> str:
     if too_large := sum(not forecast.fits for forecast in forecasts):
         lines.append(f"Last: {_count(too_large, 'device')} with probably too little memory.")
     if not forecasts[0].total_s:
-        lines.append(f"{HOW_TO_HAVE_THE_END}.")
+        lines.append(f"{how_to_have_the_end(forecasts[0])}.")
     lines.append(f"All of one: device={device_label(fitting_first(forecasts)[0])} --explain")
     return "\n".join(lines)
 

@@ -26,7 +26,6 @@ TIERS = {
 SHORTAGES = ("It does not fit", "It may not fit")
 """How an assumption begins that is about too little memory, and says what would help."""
 UNKNOWN = "-"
-HOW_TO_HAVE_THE_END = "For epochs and the end, type data=imagenet, or samples=50000"
 
 _TIME_UNITS = (  # with the seconds from which they are used
     ("y", 365 * 86_400.0, 730 * 86_400.0),
@@ -60,7 +59,16 @@ def job_title(*forecasts: DeviceForecast) -> str:
     steps = f"{forecast.steps_per_epoch:,} step{'' if forecast.steps_per_epoch == 1 else 's'}"
     length = f"{passes} of {steps}" if forecast.steps_per_epoch else "a step alone"
     shape = "×".join(f"{side:,}" for side in forecast.input_shape)
-    return f"batch {forecast.batch_size:,}, {precision}, input {shape}, {length}"
+    divided = f"sharding {forecast.sharding}, " if forecast.sharding != "none" else ""
+    again = "recompute, " if forecast.recompute else ""
+    return f"batch {forecast.batch_size:,}, {precision}, {divided}{again}input {shape}, {length}"
+
+
+def how_to_have_the_end(forecast: DeviceForecast) -> str:
+    """Return what to type where a step alone was asked about."""
+    text = len(forecast.input_shape) == 1
+    size = "samples=50000, or tokens=300e9 of text" if text else "data=imagenet, or samples=50000"
+    return f"For epochs and the end, type {size}"
 
 
 def limit_sentence(forecast: DeviceForecast) -> str:

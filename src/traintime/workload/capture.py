@@ -19,6 +19,7 @@ from traintime.workload.captured_step import (
     capture_step,
     default_loss,
 )
+from traintime.workload.chained_blocks import blocks_of
 from traintime.workload.kernels import (
     PRODUCT_KINDS,
     Amount,
@@ -122,6 +123,7 @@ def capture(
         input_shape=subject.input_shape,
         size_unit=subject.size_unit if sizes else None,
         unknown=first.unknown,
+        blocks=blocks_of(subject.module, {key: step.blocks for key, step in steps.items()}),
         traces=_traces(steps),
     )
 

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from traintime.errors import InputError
 from traintime.workload.as_on_cuda import AsOnCuda, not_packed
+from traintime.workload.chained_blocks import BlockBytes, chains, watched
 from traintime.workload.kernels import Numerics, Phase, Target
 from traintime.workload.live_bytes import LiveBytes, tensors_of
 from traintime.workload.module_states import (
@@ -55,6 +56,7 @@ class CapturedStep:
         kept_data_bytes: What is kept without what the allocator rounds up, so that it grows evenly.
         data_bytes: The most that was live at each dispatched operation, counted so too.
         unknown: Operations whose FLOP no rule counts.
+        blocks: What each block of its chains leaves in memory, in the order that they ran.
         trace: Its blocks of memory, if it is a CPU's.
     """
 
@@ -65,6 +67,7 @@ class CapturedStep:
     kept_data_bytes: int
     data_bytes: tuple[int, ...]
     unknown: tuple[str, ...]
+    blocks: tuple[BlockBytes, ...] = ()
     trace: Trace | None = None
 
 
@@ -175,7 +178,7 @@ def capture_step(
         NeedsValuesError: Shapes alone do not do; `real` might.
         InputError: A layer refused what it was given, or the step did not end.
     """
-    recorder = _Recorder(target)
+    recorder, blocks = _Recorder(target), list[BlockBytes]()
     with contextlib.ExitStack() as stack:
         stack.enter_context(refusals(module, recorder.now, inputs))
         recorder.safe_point = stack.enter_context(limit_at_safe_points(STEP_LIMIT_S))
@@ -191,6 +194,7 @@ def capture_step(
             recorder.memory.ignore(stack.enter_context(faked(module, mode)))
             inputs = cast("Inputs", tree_map(lambda v: fake(v, mode), inputs))
         recorder.memory.ignore((list(module.parameters()), list(module.buffers()), inputs))
+        stack.enter_context(watched(chains(module), recorder.memory, recorder.data_bytes, blocks))
         stack.enter_context(recorder)
         if target == "cuda":
             stack.enter_context(AsOnCuda(computed=real))
@@ -210,5 +214,6 @@ def capture_step(
         kept_data_bytes=kept_data,
         data_bytes=tuple(recorder.data_bytes),
         unknown=tuple(recorder.unknown),
+        blocks=tuple(blocks),
         trace=trace,
     )

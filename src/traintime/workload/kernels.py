@@ -146,6 +146,38 @@ class Kernel:
         return KernelAmounts(self.flops.at(batch_size, size), moved, sides)
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The parts alike that a network is a chain of, such as the layers of a transformer.
+
+    Args:
+        paths: Of the chains, such as "model.layers".
+        count: How many blocks there are.
+        largest: Parameters of the largest block.
+        parameters: Of all blocks.
+        kept_bytes: What all of them leave for the backward, what they pass on included.
+        passed_bytes: What goes from each to the next, of all together.
+        most_bytes: The most that lives while one block runs forward, beyond what did before.
+    """
+
+    paths: tuple[str, ...]
+    count: int
+    largest: int
+    parameters: int
+    kept_bytes: Amount
+    passed_bytes: Amount
+    most_bytes: Amount
+
+    def hold(self, kernel: Kernel) -> bool:
+        """Say whether a kernel of the forward first runs in one of them."""
+        return any(kernel.where.startswith(inside_of(path)) for path in self.paths)
+
+
+def inside_of(path: str) -> str:
+    """Return how the paths of modules inside one begin; all are inside the whole, whose is ""."""
+    return f"{path}." if path else ""
+
+
 @dataclass(frozen=True)
 class KernelGraph:
     """A training step's forward and backward, as captured.
@@ -165,6 +197,7 @@ class KernelGraph:
         input_shape: Of one sample, at u = 1.
         size_unit: What u counts; None if the graph holds for its own size alone.
         unknown: Operations whose FLOP no rule counts: their bytes are counted alone.
+        blocks: That it is a chain of; None if there are none.
         traces: Its blocks of memory at two batch sizes, at u = 1; None unless it was captured for a
             CPU. They are not stored.
     """
@@ -182,6 +215,7 @@ class KernelGraph:
     input_shape: tuple[int, ...]
     size_unit: SizeUnit | None = None
     unknown: tuple[str, ...] = ()
+    blocks: Blocks | None = None
     traces: Traces | None = None
 
     def flops(self, batch_size: float, size: float = 1.0) -> float:
@@ -197,9 +231,11 @@ class KernelGraph:
         plain = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("kernels", "kept_bytes", "peak_bytes", "traces")
+            if name not in ("kernels", "kept_bytes", "peak_bytes", "blocks", "traces")
         }
+        blocks = {"blocks": _blocks_row(self.blocks)} if self.blocks else {}
         return plain | {
+            **blocks,
             "kernels": [_kernel_row(kernel) for kernel in self.kernels],
             "kept_bytes": _amount_row(self.kept_bytes),
             "peak_bytes": _amount_row(self.peak_bytes),
@@ -219,6 +255,7 @@ class KernelGraph:
         plain["peak_bytes"] = _amount(plain["peak_bytes"])
         plain["input_shape"] = tuple(plain["input_shape"])
         plain["unknown"] = tuple(plain["unknown"])
+        plain["blocks"] = _blocks(plain["blocks"]) if "blocks" in plain else None
         return cls(**plain)
 
 
@@ -259,6 +296,19 @@ def _kernel(row: Sequence[Any]) -> Kernel:
         window=window,
         stride=stride,
         dilation=more[0] if more else 1,
+    )
+
+
+def _blocks_row(blocks: Blocks) -> list[Any]:
+    amounts = (blocks.kept_bytes, blocks.passed_bytes, blocks.most_bytes)
+    counts = (blocks.count, blocks.largest, blocks.parameters)
+    return [list(blocks.paths), *counts, *map(_amount_row, amounts)]
+
+
+def _blocks(row: Sequence[Any]) -> Blocks:
+    paths, count, largest, parameters, kept, passed, most = row
+    return Blocks(
+        tuple(paths), count, largest, parameters, _amount(kept), _amount(passed), _amount(most)
     )
 
 

@@ -32,6 +32,13 @@ ALIASES = {
     "efficientnet_v2_s": "efficientnetv2_s",
     "gpt2-small": "gpt2",
     "llama-2-7b-hf": "llama-2-7b",
+    "llama-2-13b-hf": "llama-2-13b",
+    "llama-2-70b-hf": "llama-2-70b",
+    "llama-3.1-8b": "llama-3-8b",
+    "llama-3.1-70b": "llama-3-70b",
+    "meta-llama-3-8b": "llama-3-8b",
+    "meta-llama-3-70b": "llama-3-70b",
+    "mistral-7b-v0.3": "mistral-7b",
     "mixer_b16_224": "mixer_b16",
     "mobilenetv2_100": "mobilenet_v2",
     "mobilenetv3_large_100": "mobilenet_v3_large",
@@ -49,6 +56,7 @@ ALIASES = {
     "vit_large": "vit_large_patch16_224",
     "vit_small": "vit_small_patch16_224",
     "vit_tiny": "vit_tiny_patch16_224",
+    "tinyllama": "tinyllama-1.1b",
     "wide_resnet50": "wide_resnet50_2",
 }
 """Other names that people type, of torchvision, timm and Hugging Face."""
