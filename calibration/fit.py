@@ -25,6 +25,7 @@ import accelerators
 from law import START, Law, exponent, fit
 from law_inputs import (
     ON_MATRIX_FROM,
+    TF32_ENERGY,
     Static,
     depends_on_layout,
     doublings_of_lanes,
@@ -204,6 +205,7 @@ def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
         "peak_share_fp32": _sigmoid(logs["peak_share"] + logs["fp32"]) * cap,
         "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
         "bytes_at_start": math.exp(logs["bytes_at_start"]),
+        "passes": math.exp(logs["passes"]),
     }
     if depends_on_layout(name):
         plain |= {
@@ -304,15 +306,20 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     fp32 = spec.fp32_flops or spec.half_flops or 1e12
     plain = spec.fp32_matrix_flops or fp32
 
-    def share(peak: float, *, on_matrix: bool) -> float:
-        fed = law.power_at(peak, spec, on_matrix=on_matrix) if spec.kind in ALONE else 1.0
+    def share(peak: float, *, on_matrix: bool, energy: float = 1.0) -> float:
+        alone = spec.kind in ALONE
+        fed = law.power_at(energy * peak, spec, on_matrix=on_matrix) if alone else 1.0
         return fed * (matrix if on_matrix else vector)
 
     half, tf32 = spec.half_flops or fp32, spec.tf32_flops
     # Who publishes a peak in 16 bits alone has nothing but a matrix engine.
     on_matrix = half > ON_MATRIX_FROM * plain or not spec.fp32_flops
     full = share(plain, on_matrix=False)
-    rounded = share(tf32, on_matrix=True) * law.scalars["tf32"].sigmoid().item() if tf32 else full
+    rounded = (
+        share(tf32, on_matrix=True, energy=TF32_ENERGY) * law.scalars["tf32"].sigmoid().item()
+        if tf32
+        else full
+    )
     return {
         "half": _short(share(half, on_matrix=on_matrix)),
         "tf32": _short(rounded),

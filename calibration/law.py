@@ -27,6 +27,7 @@ START = {
     "fp32": 0.0,
     "bandwidth_share": 1.1,  # logit of a share
     "bytes_at_start": math.log(1e6),
+    "passes": math.log(2.0),
     "rows_least": math.log(30.0),
     "columns_least": math.log(30.0),
     "inner_at_half": math.log(30.0),
@@ -44,6 +45,7 @@ PULL = {
     "fp32": 0.3,
     "bandwidth_share": 0.3,
     "bytes_at_start": 0.05,
+    "passes": 0.1,
     "rows_least": 0.05,
     "columns_least": 0.05,
     "inner_at_half": 0.05,
@@ -60,6 +62,7 @@ PULL_TO_KIND = {
     "fp32": 100.0,
     "bandwidth_share": 1.0,
     "bytes_at_start": 8.0,
+    "passes": 1.0,
     "rows_least": 8.0,
     "columns_least": 8.0,
     "inner_at_half": 8.0,
@@ -203,8 +206,14 @@ class Law(nn.Module):
         moved = points.num_bytes * (1 + converted)
         cache_bytes = static.cache_bytes.index_select(0, points.point)
         gain = bandwidth_gain(moved, self.scalars["cache_gain"].exp(), cache_bytes)
+        handled = moved * of(of_classes["passes"].exp())
+        handled = handled / static.core_bandwidth.index_select(0, points.point)
         moved = moved + of(of_classes["bytes_at_start"].exp()) * static.in_turn
-        return moved / (rate * log_share.exp() * gain)
+        from_memory = moved / (rate * log_share.exp() * gain)
+        joined = kernel_seconds(
+            from_memory * 1e6, (handled * 1e6).clamp_min(1e-4), exponent(self.scalars["overlap"])
+        )
+        return joined * 1e-6
 
     def _arithmetic_s(
         self,

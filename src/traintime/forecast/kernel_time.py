@@ -1,12 +1,13 @@
 """The law of a kernel's time on a device: arithmetic, memory traffic, launch.
 
-    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p)^(1/p) + t₀
+    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p + (Q·n / L)^p)^(1/p) + t₀
 
 F are FLOP, P the device's peak for the kernel's number format, s the share of it that the device
 sustains, e the share that this kind of kernel reaches at best, and g how much of that is left at
 its sides. Q are bytes, B the bandwidth, r the share of it that the device sustains, b what the kind
 reaches of that, and h what the cache adds where there are few bytes. p joins both: they overlap,
-but not wholly. t₀ is what a kernel costs at least.
+but not wholly. t₀ is what a kernel costs at least. L are the bytes that cores load and store in a
+second, and n how often the kind does so with all that it moves.
 
 s, e, g, r and b are at most 1, so no product is faster than the peak. Only e of a 3×3 convolution
 in full fp32 may be more, up to `WINOGRAD`.
