@@ -299,8 +299,8 @@ class Law(nn.Module):
         total = total + (to_kind * self.beyond_kind.square()).sum()
         for name, value in self.scalars.items():
             total = total + 0.2 * (value - SCALARS[name]).square()
-        total = total + 4.0 * (self.common - torch.tensor(SUSTAINED)).square().sum()
-        total = total + 10.0 * self.device.square().sum() + 4.0 * self.architecture.square().sum()
+        total = total + 2.0 * (self.common - torch.tensor(SUSTAINED)).square().sum()
+        total = total + 5.0 * self.device.square().sum() + 2.0 * self.architecture.square().sum()
         total = total + 1.0 * self.vendor.square().sum() + 2.0 * (self.lanes - CROWDED).square()
         total = total + 2.0 * (self.power - torch.tensor(POWER)).square().sum()
         return total + 5.0 * self.host.square().sum() + 150.0 * self.software.square().sum()
