@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 import accelerators
-from law import START, Law, exponent, fit
+from large_steps import graph_of, large_steps
+from law import BEND, START, Law, exponent, fit
 from law_inputs import (
     ON_MATRIX_FROM,
     TF32_ENERGY,
@@ -39,6 +40,7 @@ from measured_rows import OpRow, StepRow, op_rows, step_rows
 from points import is_product, make_points
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
+    LANGUAGE_MODELS,
     SPECS_ONLY,
     UNKNOWN_ARCHITECTURE,
 )
@@ -47,7 +49,8 @@ from traintime.hardware.devices import ACCELERATORS, DeviceSpec, devices, find_d
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "traintime" / "forecast" / "device_parameters.json"
-ACCURACY = HERE.parent / "benchmarks" / "results" / "forecast_accuracy.json"
+RESULTS = HERE.parent / "benchmarks" / "results"
+ACCURACY, LARGE_MODELS = RESULTS / "forecast_accuracy.json", RESULTS / "large_models.json"
 """How far forecasts were off of what was left out: it makes the intervals."""
 MOST_OPS = 150
 """Of each kind on each device are fitted, of NeuSight's 340,000 operations."""
@@ -62,6 +65,8 @@ WEIGHTS = {
     "jcjohnson": 0.6,
     "u39kun": 0.6,
     "neusight": 4.0,
+    "llm-foundry": 2.0,
+    "vtrain": 1.0,
     "": 0.08,
 }
 """Of a row of each table; NeuSight's single operations count little each."""
@@ -135,7 +140,7 @@ def source_of(row: Row) -> str:
 
 def gather(rows: Sequence[Row]) -> Fitting:
     """Return rows, graphs and devices as one fit sees them."""
-    points = make_points(rows, find_device)
+    points = make_points(rows, find_device, graph_of=graph_of)
     keys = sorted({spec.key for spec in points.spec})
     architectures = sorted({spec.architecture for spec in points.spec})
     software = sorted({software_of(row) for row in points.rows})
@@ -145,7 +150,7 @@ def gather(rows: Sequence[Row]) -> Fitting:
 
 def read_rows(folder: Path) -> list[Row]:
     """Return all rows that the fit uses."""
-    return [*step_rows(folder), *op_rows(folder, MOST_OPS)]
+    return [*step_rows(folder), *large_steps(folder), *op_rows(folder, MOST_OPS)]
 
 
 def to_json(law: Law, fitting: Fitting, spread: Mapping[str, float]) -> dict[str, Any]:
@@ -176,6 +181,7 @@ def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
     return {
         "classes": dict(sorted(classes.items())),
         **{name: _short(value) for name, value in overlaps.items()},
+        "bend": BEND,
         "tile_growth": _short(_sigmoid(law.scalars["tile_growth"].item())),
         **{name: _short(scalars[name]) for name in PLAIN_SCALARS},
         "update_bytes": {
@@ -259,7 +265,7 @@ def in_order(shares: Mapping[str, Mapping[str, float | str]]) -> dict[str, dict[
         lesser = [other for other in sheets.values() if at_least(spec, other)]
         for name, peak_of in PEAKS.items():
             rates = [peak_of(other) * float(shares[other.key][name]) for other in lesser]
-            ordered[key][name] = _share(max(rates) / peak_of(spec))
+            ordered[key][name] = _short(max(rates) / peak_of(spec))
     return ordered
 
 
@@ -302,7 +308,7 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     if spec.architecture in fitting.architectures:
         effect = effect + law.architecture[fitting.architectures.index(spec.architecture)]
     effect = effect + likeness(spec, fitting.devices) @ law.device
-    matrix, vector, bandwidth = effect.sigmoid().tolist()
+    matrix, vector, bandwidth = effect.exp().tolist()
     fp32 = spec.fp32_flops or spec.half_flops or 1e12
     plain = spec.fp32_matrix_flops or fp32
 
@@ -353,11 +359,6 @@ def _sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-def _share(value: float) -> float:
-    """Return a share in four digits, never above 1."""
-    return min(1.0, _short(value))
-
-
 def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
@@ -384,6 +385,7 @@ def main() -> None:
         # Most transformers' rows are of AMD's devices, whose architectures stand alone in the
         # tables. No device that nothing like was measured of is known better than one with kin.
         UNKNOWN_ARCHITECTURE: max(held_out[name]["spread"] for name in ("devices", "transformers")),
+        LANGUAGE_MODELS: json.loads(LARGE_MODELS.read_text())["spread"],
     }
     parameters = to_json(law, fitting, spread)
     parameters["devices"] = in_order(parameters["devices"])

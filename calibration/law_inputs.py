@@ -223,7 +223,7 @@ ON_MATRIX_FROM = 1.5
 """Times the fp32 peak: a product that is computed faster than that is on a matrix engine."""
 
 
-TF32_ENERGY = 2.0
+TF32_ENERGY = 1.0
 """Of a product in TF32 beside one in 16 bits: the same engine is as busy with half as many."""
 MEMORY_JOULES_PER_BYTE = 60e-12
 """Beside arithmetic: where the rate over the power limit meets zero in Zeus's table, 25 W with the
@@ -246,7 +246,7 @@ def _same_design(one: DeviceSpec, other: DeviceSpec) -> bool:
     return (one.vendor, one.architecture) == (other.vendor, other.architecture)
 
 
-ALIKE = 0.2
+ALIKE = 0.05
 """Logarithm of a factor in one figure of the data sheet at which devices begin to differ."""
 
 

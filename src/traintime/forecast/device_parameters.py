@@ -24,6 +24,8 @@ WHOLE_TRAININGS = "specs and whole trainings"
 KNOWN_DEVICE = "device known from measurements"
 MEASURED_HERE = "measured on this machine"
 RUNNING = "run on this machine"
+LANGUAGE_MODELS = "language models"
+"""Key of a spread: they were measured in fewer tables, by code of more kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class KernelClass:
     """How one kind of kernel in one role uses a device.
 
     Args:
-        peak_share: Of the sustained rate, at large sides, in 16 bits and in TF32; at most 1.
-        peak_share_fp32: The same in 32 bits; more than 1 only by Winograd's algorithm.
+        peak_share: Of the sustained rate, at large sides, in 16 bits and in TF32.
+        peak_share_fp32: The same in 32 bits.
         bandwidth_share: Of the memory's bandwidth.
         bytes_at_start: Traffic that a kernel costs before its own.
         passes: How often cores load or store what a kernel moves, with all that takes them as long.
@@ -68,7 +70,10 @@ class KernelClass:
 
 @dataclass(frozen=True, slots=True)
 class DeviceShares:
-    """What a device sustains of its data sheet, beyond what its kernels' classes say; at most 1.
+    """What a device sustains of its data sheet, beyond what its kernels' classes say.
+
+    More than 1 is more than other devices do, of which classes reach a part. No kernel exceeds the
+    data sheet by it (`kernel_time.no_faster`).
 
     Args:
         half: Of the peak of products in 16 bits.
@@ -103,10 +108,12 @@ class Parameters:
         update_bytes: Traffic of one update per parameter, by optimizer.
         update_calls: Operations of one update per parameter tensor, relative to SGD, by optimizer.
         devices: Shares of every device of the catalogue.
-        spread: σ of the log error by evidence, with the quantile that covers 80 %.
+        spread: σ of the log error by evidence, with the quantile that covers 80 %; and that of
+            language models, which is used where it is wider.
         sources: Where the measurements come from.
         inner_tile: Inner side of a product that one tile sums at least.
         tile_growth: Exponent by which the least rows and columns grow with the rate of a core.
+        bend: Exponent that joins a time by the shares and the least that there can be.
         tile_overlap: Exponent that joins a tile's arithmetic and the loading of its values.
     """
 
@@ -120,11 +127,12 @@ class Parameters:
     update_bytes: Mapping[str, float]
     update_calls: Mapping[str, float]
     devices: Mapping[str, DeviceShares]
-    spread: Mapping[Evidence, float]
+    spread: Mapping[str, float]
     sources: tuple[str, ...]
     inner_tile: float = inf
     tile_growth: float = 0.0
     tile_overlap: float = 1.0
+    bend: float = 64.0
 
     def kernel_class(self, name: str) -> KernelClass:
         """Return the class of a kernel; what was never measured goes by its nearest kin."""

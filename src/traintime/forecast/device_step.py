@@ -22,6 +22,7 @@ from traintime.forecast.kernel_time import (
     bandwidth_gain,
     kernel_seconds,
     loading,
+    no_faster,
     num_tiles,
     share_of_side,
     stretch,
@@ -239,13 +240,17 @@ def _traffic(
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a device sustains at best.
+    """What a device sustains by its shares, and what its data sheet promises.
 
     Args:
         matrix_half: FLOP/s of products in 16 bits.
         matrix_full: FLOP/s of products in 32 bits.
         vector: FLOP/s outside the matrix engine.
         bandwidth: Byte/s.
+        peak_half: FLOP/s of products in 16 bits by the data sheet.
+        peak_full: FLOP/s of products in 32 bits by the data sheet.
+        peak_vector: FLOP/s outside the matrix engine by the data sheet.
+        peak_bandwidth: Byte/s by the data sheet, of kernels that are launched one by one.
         cache_bytes: Of the cache that all cores share.
         core_bandwidth: Byte/s that all cores load and store.
         cores: Streaming multiprocessors.
@@ -260,6 +265,10 @@ class Rates:
     matrix_full: float
     vector: float
     bandwidth: float
+    peak_half: float
+    peak_full: float
+    peak_vector: float
+    peak_bandwidth: float
     cache_bytes: float
     core_bandwidth: float
     cores: float
@@ -295,6 +304,11 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
         matrix_full=full * full_share,
         vector=fp32 * shares.vector,
         bandwidth=bandwidth * shares.bandwidth,
+        peak_half=half,
+        peak_full=full,
+        peak_vector=fp32,
+        # A compiler that sees the whole step joins kernels: less is moved than kernels alone move.
+        peak_bandwidth=inf if spec.kind in ACCELERATORS else bandwidth,
         cache_bytes=spec.cache_bytes or USUAL_CACHE_BYTES,
         core_bandwidth=core_bandwidth(spec),
         cores=tile_cores(spec),
@@ -385,10 +399,13 @@ def _kernel_time(
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
     from_memory_s = work.traffic / (device.bandwidth * gain)
     in_cores_s = work.handled / device.core_bandwidth
+    if from_memory_s:
+        least_s = work.cacheable / (device.peak_bandwidth * gain)
+        from_memory_s = no_faster(from_memory_s, least_s, parameters.bend)
     traffic_s = kernel_seconds(from_memory_s, in_cores_s, parameters.overlap)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
-        arithmetic_s = _arithmetic_s(kernel, work, device, parameters)
+        arithmetic_s = _arithmetic_s(one, work, device, parameters)
         seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
     launches = steps_in_turn(kernel.kind, one.sides[0])
     return KernelTime(
@@ -401,19 +418,26 @@ def _kernel_time(
     )
 
 
-def _arithmetic_s(kernel: Kernel, work: KernelWork, device: Rates, parameters: Parameters) -> float:
-    sustained = _rate_of(kernel, device)
+def _arithmetic_s(
+    one: SizedKernel, work: KernelWork, device: Rates, parameters: Parameters
+) -> float:
+    kernel = one.kernel
+    sustained, peak = _rates_of(kernel, device)
+    least_s = one.flops / (peak * (WINOGRAD if _by_winograd(kernel, device) else 1.0))
     as_fp32 = kernel.half and device.in_fp32(kernel)
     seconds = (work.arithmetic_fp32 if as_fp32 else work.arithmetic) / sustained
     if not device.tiled:
-        return seconds
+        return no_faster(seconds, least_s, parameters.bend)
     wide = widening(sustained / device.cores, parameters.tile_growth)
     longer = stretch(wide * work.loading, parameters.tile_overlap)
-    return seconds * longer * (1.0 + work.idle * device.cores)
+    seconds *= longer * (1.0 + work.idle * device.cores)
+    return no_faster(seconds, least_s, parameters.bend)
 
 
-def _rate_of(kernel: Kernel, device: Rates) -> float:
-    """Return the FLOP/s that what computes a kernel sustains."""
+def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:
+    """Return what computes a kernel: FLOP/s that it sustains, and by the data sheet."""
     if kernel.kind in ON_VECTOR_UNITS:
-        return device.vector
-    return device.matrix_half if kernel.half else device.matrix_full
+        return device.vector, device.peak_vector
+    if kernel.half:
+        return device.matrix_half, device.peak_half
+    return device.matrix_full, device.peak_full
