@@ -54,7 +54,8 @@ def make(environment: str) -> None:
         venv.create(FOLDER / environment, with_pip=True)
     pins = HERE / "peers" / f"requirements-{environment}.txt"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, "-r", pins], check=True)
+    # pip takes a package that is named by its path to lie below the folder it was started in.
+    subprocess.run([*install, "-r", pins], check=True, cwd=pins.parent)
 
 
 def main() -> None:

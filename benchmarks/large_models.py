@@ -1,5 +1,8 @@
 """How near forecasts of large language models come to trainings that nothing was fitted to.
 
+The law is fitted anew without each table that it was fitted to, and forecasts that table's rows;
+the intervals of a table are as wide as the errors of the others ask for.
+
     python benchmarks/large_models.py MEASURED            # folder of the public tables
 
 Each row is forecast as `traintime forecast` answers it: its step, its interval and whether it
@@ -28,28 +31,32 @@ import measured_on
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
+from fit import gather, in_order, read_rows, source_of, to_json
 from graphs import load_graph
 from large_model_rows import LEFT_OUT, LargeRow, large_model_rows, numerics_of
 from large_models_page import section
+from large_steps import SOURCES, STANDARD_LENGTH, UPDATE_BYTES
 from traintime.forecast.asked_job import DeviceJob, SizedModel, sized_model
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_job import forecast_on_device
-from traintime.forecast.device_parameters import fitted_parameters
+from traintime.forecast.device_parameters import (
+    LANGUAGE_MODELS,
+    Parameters,
+    fitted_parameters,
+    read_parameters,
+)
+from traintime.forecast.intervals import conformal_sigma
 from traintime.hardware.devices import DeviceCount, DeviceSpec, find_device
 from traintime.workload.kernels import KernelGraph, Numerics
 from traintime.workload.sample import Sample
 from traintime.workload.shipped import shipped_graph
 
-STANDARD_LENGTH = 2048
-"""That large_model_graphs.py captures up to."""
 UP_TO = (2, 4, 8, 16, 64, 512)
 LONGER_THAN = 8192
 """Tokens of a sample from which most of its arithmetic is attention's."""
 SHOWN = 12
 FEWEST = 20
 """Rows that factors of parts are told from."""
-UPDATE_BYTES = 28.0
-"""AdamW in fp32 reads p, g, m, v and writes p, m, v."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,14 @@ def main() -> None:
     results = Path(__file__).parent / "results"
     parser.add_argument("--out", type=Path, default=results / "large_models.json")
     given = parser.parse_args()
-    answers = [answer(row) for row in large_model_rows(given.measured)]
-    result = {"measured_on": measured_on.measured_on(["traintime"]), **summary_of(answers)}
+    rows, laws = large_model_rows(given.measured), laws_without(given.measured)
+    first = [answer(row, laws.get(row.source)) for row in rows]
+    answers = [answer(row, _as_wide(laws.get(row.source), row.source, first)) for row in rows]
+    result = {
+        "measured_on": measured_on.measured_on(["traintime"]),
+        "spread": conformal_sigma([one.log_error for one in first]),
+        **summary_of(answers),
+    }
     measured_on.write(given.out, result)
     print("\n\n".join(section(result)))
 
@@ -88,10 +101,29 @@ def main() -> None:
 # Forecasts --------------------------------------------------------------------------------------
 
 
-def answer(row: LargeRow) -> Answer:
-    """Return the forecast of a row's job."""
+def laws_without(measured: Path) -> Mapping[str, Parameters]:
+    """Return for each table that the law is fitted to the one that is fitted to all others."""
+    fitting, spread = gather(read_rows(measured)), fitted_parameters().spread
+
+    def without(source: str) -> Parameters:
+        values = to_json(fitting.law(lambda row: source_of(row) != source), fitting, spread)
+        return read_parameters(values | {"devices": in_order(values["devices"])})
+
+    return {source: without(source) for source in SOURCES}
+
+
+def _as_wide(law: Parameters | None, source: str, answers: Sequence[Answer]) -> Parameters:
+    """Return a law whose intervals for language models are told by the other tables' errors."""
+    law = law or fitted_parameters()
+    others = [one.log_error for one in answers if one.row.source != source]
+    return replace(law, spread={**law.spread, LANGUAGE_MODELS: conformal_sigma(others)})
+
+
+def answer(row: LargeRow, law: Parameters | None = None) -> Answer:
+    """Return the forecast of a row's job, by the law that ships if no other is given."""
+    law = law or fitted_parameters()
     device = DeviceCount(find_device(row.device), row.num_devices)
-    forecast = forecast_on_device(job_of(row), model_of(row), device, fitted_parameters())
+    forecast = forecast_on_device(job_of(row), model_of(row, law), device, law)
     return Answer(row, forecast, roofline_s(row, device.spec))
 
 
@@ -114,13 +146,13 @@ def job_of(row: LargeRow) -> DeviceJob:
     )
 
 
-def model_of(row: LargeRow) -> SizedModel:
+def model_of(row: LargeRow, law: Parameters | None = None) -> SizedModel:
     """Return a row's model at its length."""
 
     def graphs(numerics: Numerics) -> KernelGraph:
         return graph_of(row, numerics)
 
-    return sized_model(graphs, Sample((row.length,), tokens=True), fitted_parameters())
+    return sized_model(graphs, Sample((row.length,), tokens=True), law or fitted_parameters())
 
 
 def graph_of(row: LargeRow, numerics: Numerics) -> KernelGraph:

@@ -31,24 +31,25 @@ def section(result: dict[str, Any]) -> list[str]:
 
 INTRODUCTION = (
     "Trainings of language models from 125 million to 70 billion parameters on 2 to 512 devices, "
-    "each forecast as `traintime forecast` answers it. No parameter was fitted to them but one: "
-    "how much of the exchange gathering ahead hides (`calibration/sharded.py`), from how the steps "
-    "of one model differ with devices and micro-batches, not from how long they take. Beside them "
+    "each forecast as `traintime forecast` answers it. The law is fitted to those rows of "
+    "llm-foundry and vTrain that one node took without computing anything again "
+    "(`calibration/large_steps.py`); here each of both is forecast by a law that saw nothing of "
+    "it, and no law saw the others. How much of the exchange gathering ahead hides is the one "
+    "parameter beside it (`calibration/sharded.py`), from how the steps of one model differ with "
+    "devices and micro-batches, not from how long they take. Beside them "
     "stand 6·N·tokens (8·N where blocks compute again) over the peak times the median share of it "
     "that the other sources reach, and the data sheet's roofline, both with perfect scaling. "
     "llm-foundry trains MPT by FSDP, all weights divided; fms-fsdp a Llama that is divided within "
     "nodes and copied between them, forecast as divided over all; vTrain Megatron-LM's GPT with "
-    'nothing divided; nanoGPT says "about 4 days". The forecasts were looked at some ten times '
+    'nothing divided; nanoGPT says "about 4 days". The forecasts were looked at some fifteen times '
     "while this was written: whether gathered blocks compute in 16 bits throughout, and whether "
     "links and network are busy at once, was told by memory and by scaling."
 )
 KINDS = (
     "What each part of a step would have to be multiplied by for the least error, with what that "
-    "leaves: the parts are off, not what is made of them. The law has no fused attention among the "
-    "measurements that it was fitted to, and counts the half of the scores that a causal mask "
-    "leaves empty, so the longer the sample, the more is missing. Traffic is forecast for kernels "
-    "that run once over 16 bits. vTrain's smaller models wait for a host that dispatches "
-    "Megatron-LM's operations, slower than torch's own."
+    "leaves: the parts are off, not what is made of them. Without llm-foundry the law has no fused "
+    "attention among its measurements, and all of it is told by other kinds. vTrain's smaller "
+    "models wait for a host that dispatches Megatron-LM's operations, slower than torch's own."
 )
 
 

@@ -22,12 +22,15 @@ import torch
 from torch import Tensor
 
 import accelerators
-from law import START, Law, exponent, fit
+from large_steps import graph_of, large_steps
+from law import BEND, START, Law, exponent, fit
 from law_inputs import (
     ON_MATRIX_FROM,
+    TF32_ENERGY,
     Static,
     depends_on_layout,
     doublings_of_lanes,
+    likeness,
     log_caps,
     prepare,
     software_of,
@@ -37,6 +40,7 @@ from measured_rows import OpRow, StepRow, op_rows, step_rows
 from points import is_product, make_points
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
+    LANGUAGE_MODELS,
     SPECS_ONLY,
     UNKNOWN_ARCHITECTURE,
 )
@@ -45,7 +49,8 @@ from traintime.hardware.devices import ACCELERATORS, DeviceSpec, devices, find_d
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "traintime" / "forecast" / "device_parameters.json"
-ACCURACY = HERE.parent / "benchmarks" / "results" / "forecast_accuracy.json"
+RESULTS = HERE.parent / "benchmarks" / "results"
+ACCURACY, LARGE_MODELS = RESULTS / "forecast_accuracy.json", RESULTS / "large_models.json"
 """How far forecasts were off of what was left out: it makes the intervals."""
 MOST_OPS = 150
 """Of each kind on each device are fitted, of NeuSight's 340,000 operations."""
@@ -60,6 +65,8 @@ WEIGHTS = {
     "jcjohnson": 0.6,
     "u39kun": 0.6,
     "neusight": 4.0,
+    "llm-foundry": 2.0,
+    "vtrain": 1.0,
     "": 0.08,
 }
 """Of a row of each table; NeuSight's single operations count little each."""
@@ -133,7 +140,7 @@ def source_of(row: Row) -> str:
 
 def gather(rows: Sequence[Row]) -> Fitting:
     """Return rows, graphs and devices as one fit sees them."""
-    points = make_points(rows, find_device)
+    points = make_points(rows, find_device, graph_of=graph_of)
     keys = sorted({spec.key for spec in points.spec})
     architectures = sorted({spec.architecture for spec in points.spec})
     software = sorted({software_of(row) for row in points.rows})
@@ -143,7 +150,7 @@ def gather(rows: Sequence[Row]) -> Fitting:
 
 def read_rows(folder: Path) -> list[Row]:
     """Return all rows that the fit uses."""
-    return [*step_rows(folder), *op_rows(folder, MOST_OPS)]
+    return [*step_rows(folder), *large_steps(folder), *op_rows(folder, MOST_OPS)]
 
 
 def to_json(law: Law, fitting: Fitting, spread: Mapping[str, float]) -> dict[str, Any]:
@@ -174,7 +181,8 @@ def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
     return {
         "classes": dict(sorted(classes.items())),
         **{name: _short(value) for name, value in overlaps.items()},
-        "tile_growth": _short(law.scalars["tile_growth"].item()),
+        "bend": BEND,
+        "tile_growth": _short(_sigmoid(law.scalars["tile_growth"].item())),
         **{name: _short(scalars[name]) for name in PLAIN_SCALARS},
         "update_bytes": {
             # Fitted for SGD with momentum (5 values moved); the others by their values moved.
@@ -185,13 +193,12 @@ def law_to_json(law: Law, names: Sequence[str]) -> dict[str, Any]:
 
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
-EXPONENTS = ("overlap", "dispatch_overlap")
+EXPONENTS = ("overlap", "tile_overlap", "dispatch_overlap")
 PLAIN_SCALARS = (
     "launch_s",
     "call_s",
     "update_call_s",
     "cache_gain",
-    "cache_bytes",
     "inner_tile",
 )
 
@@ -204,30 +211,94 @@ def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
         "peak_share_fp32": _sigmoid(logs["peak_share"] + logs["fp32"]) * cap,
         "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
         "bytes_at_start": math.exp(logs["bytes_at_start"]),
+        "passes": math.exp(logs["passes"]),
     }
     if depends_on_layout(name):
         plain |= {
-            "contiguous_peak_share": math.exp(logs["contiguous_peak"]),
-            "contiguous_bandwidth_share": math.exp(logs["contiguous_bandwidth"]),
+            "contiguous_peak_share": _changed(logs, "peak_share", "contiguous_peak"),
+            "contiguous_bandwidth_share": _changed(logs, "bandwidth_share", "contiguous_bandwidth"),
+            "contiguous_bandwidth_share_fp32": _changed(
+                logs, "bandwidth_share", "contiguous_bandwidth_fp32"
+            ),
         }
     told = logs["channels_last_traffic"] != START["channels_last_traffic"]
     if slow_in_nhwc(name, half=True) and told:
         plain["channels_last_traffic"] = math.exp(logs["channels_last_traffic"])
     if is_product(kind):
         plain |= {
-            **{f"{s}_at_half": math.exp(logs[f"{s}_at_half"]) for s in SIDES},
+            **{name: math.exp(logs[name]) for name in SIDES},
             "misaligned_share": _sigmoid(-logs["misaligned"]),
             "contiguous_traffic": math.exp(logs["contiguous_traffic"]),
         }
     return {key: _short(value) for key, value in plain.items()}
 
 
-SIDES = ("rows", "columns", "inner", "waves")
+def _changed(logits: Mapping[str, float], share: str, by: str) -> float:
+    """Return the factor on a share whose logit changes."""
+    return _sigmoid(logits[share] + logits[by]) / _sigmoid(logits[share])
+
+
+SIDES = ("rows_least", "columns_least", "inner_at_half", "waves_at_half")
 
 
 def _devices(law: Law, fitting: Fitting) -> dict[str, dict[str, float | str]]:
     """Return the shares of every device of the catalogue, by its own rows or its data sheet."""
     return {spec.key: _shares(law, fitting, spec) for spec in devices()}
+
+
+ALONE = ("gpu",)
+"""Kinds whose rated power is theirs alone; what an Apple chip draws in all says nothing."""
+
+
+def in_order(shares: Mapping[str, Mapping[str, float | str]]) -> dict[str, dict[str, float | str]]:
+    """Return shares by which no device sustains less than a lesser one of its design.
+
+    What two devices were measured to be beyond their data sheets is partly their hosts' and their
+    tables'; a device that is better in every figure can do what the other can.
+
+    Args:
+        shares: By key of the device.
+    """
+    sheets = {spec.key: spec for spec in devices() if spec.kind not in (*ACCELERATORS, "cpu")}
+    ordered = {key: dict(of) for key, of in shares.items()}
+    for key, spec in sheets.items():
+        lesser = [other for other in sheets.values() if at_least(spec, other)]
+        for name, peak_of in PEAKS.items():
+            rates = [peak_of(other) * float(shares[other.key][name]) for other in lesser]
+            ordered[key][name] = _short(max(rates) / peak_of(spec))
+    return ordered
+
+
+def at_least(spec: DeviceSpec, other: DeviceSpec) -> bool:
+    """Say whether a device has all that another of its design has, by the data sheets."""
+    if (spec.vendor, spec.architecture, spec.kind) != (
+        other.vendor,
+        other.architecture,
+        other.kind,
+    ):
+        return False
+    more = ("tdp_w", "cores", "cache_bytes")
+    pairs = [(getattr(spec, name) or 0, getattr(other, name) or 0) for name in more]
+    pairs += [(peak_of(spec), peak_of(other)) for peak_of in PEAKS.values()]
+    return all(one >= least for one, least in pairs)
+
+
+def _full_peak(spec: DeviceSpec) -> float:
+    return spec.fp32_matrix_flops or _vector_peak(spec)
+
+
+def _vector_peak(spec: DeviceSpec) -> float:
+    return spec.fp32_flops or spec.half_flops or 1.0
+
+
+PEAKS: Mapping[str, Callable[[DeviceSpec], float]] = {
+    "half": lambda spec: spec.half_flops or _vector_peak(spec),
+    "tf32": lambda spec: spec.tf32_flops or _full_peak(spec),
+    "full": _full_peak,
+    "vector": _vector_peak,
+    "bandwidth": lambda spec: spec.bandwidth or 1.0,
+}
+"""What each share is a share of."""
 
 
 def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | str]:
@@ -236,23 +307,25 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
         effect = effect + law.vendor[fitting.vendors.index(spec.vendor)]
     if spec.architecture in fitting.architectures:
         effect = effect + law.architecture[fitting.architectures.index(spec.architecture)]
-    known = _known(fitting, spec)
-    if known:
-        effect = effect + law.device[fitting.devices.index(known)]
+    effect = effect + likeness(spec, fitting.devices) @ law.device
     matrix, vector, bandwidth = effect.exp().tolist()
     fp32 = spec.fp32_flops or spec.half_flops or 1e12
     plain = spec.fp32_matrix_flops or fp32
 
-    def share(peak: float, *, on_matrix: bool) -> float:
-        of_gpu = spec.kind not in ACCELERATORS
-        fed = law.power_at(peak, spec, on_matrix=on_matrix) if of_gpu else 1.0
+    def share(peak: float, *, on_matrix: bool, energy: float = 1.0) -> float:
+        alone = spec.kind in ALONE
+        fed = law.power_at(energy * peak, spec, on_matrix=on_matrix) if alone else 1.0
         return fed * (matrix if on_matrix else vector)
 
     half, tf32 = spec.half_flops or fp32, spec.tf32_flops
     # Who publishes a peak in 16 bits alone has nothing but a matrix engine.
     on_matrix = half > ON_MATRIX_FROM * plain or not spec.fp32_flops
     full = share(plain, on_matrix=False)
-    rounded = share(tf32, on_matrix=True) * law.scalars["tf32"].exp().item() if tf32 else full
+    rounded = (
+        share(tf32, on_matrix=True, energy=TF32_ENERGY) * law.scalars["tf32"].sigmoid().item()
+        if tf32
+        else full
+    )
     return {
         "half": _short(share(half, on_matrix=on_matrix)),
         "tf32": _short(rounded),
@@ -312,8 +385,10 @@ def main() -> None:
         # Most transformers' rows are of AMD's devices, whose architectures stand alone in the
         # tables. No device that nothing like was measured of is known better than one with kin.
         UNKNOWN_ARCHITECTURE: max(held_out[name]["spread"] for name in ("devices", "transformers")),
+        LANGUAGE_MODELS: json.loads(LARGE_MODELS.read_text())["spread"],
     }
     parameters = to_json(law, fitting, spread)
+    parameters["devices"] = in_order(parameters["devices"])
     accelerators.correct(parameters, given.measured)
     OUT.write_text(json.dumps(parameters, indent=1) + "\n")
     found = errors(law, fitting).abs()

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from law_inputs import Products, Static, watts_of, years_after_2020
-from traintime.forecast.kernel_time import bandwidth_gain, kernel_seconds, share_at_sides, widening
+from traintime.forecast.kernel_time import (
+    bandwidth_gain,
+    kernel_seconds,
+    loading,
+    no_faster,
+    num_tiles,
+    share_of_side,
+    share_of_waves,
+    widening,
+)
 from traintime.hardware.devices import DeviceSpec
 
 START = {
@@ -18,13 +27,15 @@ START = {
     "fp32": 0.0,
     "bandwidth_share": 1.1,  # logit of a share
     "bytes_at_start": math.log(1e6),
-    "rows_at_half": math.log(30.0),
-    "columns_at_half": math.log(30.0),
+    "passes": math.log(2.0),
+    "rows_least": math.log(30.0),
+    "columns_least": math.log(30.0),
     "inner_at_half": math.log(30.0),
     "waves_at_half": math.log(0.3),
     "misaligned": -1.0,
     "contiguous_peak": 0.0,
     "contiguous_bandwidth": 0.0,
+    "contiguous_bandwidth_fp32": 0.0,
     "contiguous_traffic": -3.0,
     "channels_last_traffic": 0.0,
 }
@@ -34,13 +45,15 @@ PULL = {
     "fp32": 0.3,
     "bandwidth_share": 0.3,
     "bytes_at_start": 0.05,
-    "rows_at_half": 0.05,
-    "columns_at_half": 0.05,
+    "passes": 0.1,
+    "rows_least": 0.05,
+    "columns_least": 0.05,
     "inner_at_half": 0.05,
     "waves_at_half": 0.05,
     "misaligned": 0.05,
     "contiguous_peak": 0.5,
     "contiguous_bandwidth": 0.5,
+    "contiguous_bandwidth_fp32": 0.5,
     "contiguous_traffic": 0.05,
     "channels_last_traffic": 0.01,
 }
@@ -49,13 +62,15 @@ PULL_TO_KIND = {
     "fp32": 100.0,
     "bandwidth_share": 1.0,
     "bytes_at_start": 8.0,
-    "rows_at_half": 8.0,
-    "columns_at_half": 8.0,
+    "passes": 1.0,
+    "rows_least": 8.0,
+    "columns_least": 8.0,
     "inner_at_half": 8.0,
     "waves_at_half": 8.0,
     "misaligned": 8.0,
     "contiguous_peak": 1.0,
     "contiguous_bandwidth": 1.0,
+    "contiguous_bandwidth_fp32": 1.0,
     "contiguous_traffic": 1.0,
     "channels_last_traffic": 0.01,
 }
@@ -69,10 +84,10 @@ SCALARS = {
     "update_call_s": math.log(1.5e-5),
     "dispatch_overlap": 0.4,  # so too
     "update_bytes": math.log(24.0),
-    "tile_growth": 0.0,
-    "tf32": 0.0,  # log of what its products reach of the share in 16 bits
-    "cache_gain": math.log(0.2),
-    "cache_bytes": math.log(4e6),
+    "tile_growth": 0.0,  # logit
+    "tile_overlap": -1.4,  # as the other
+    "tf32": 2.0,  # logit of what its products reach of the share in 16 bits
+    "cache_gain": math.log(0.5),
 }
 
 
@@ -92,6 +107,8 @@ POWER_KNEE = 8.0
 """The larger, the sharper the bend between a peak that power limits and one that it does not. Read
 from how fast a V100 and an A40 train ResNet-50 and BERT at power limits of 100 to 300 W (Zeus: You,
 Chung and Chowdhury 2023, zeus_power_throughput.csv)."""
+BEND = 8.0
+"""As of the power's knee: a rate may come near its limit before it feels it."""
 CROWDED = -0.2
 """Log of what a doubling of the lanes leaves of the vector units' share, by guess."""
 REFERENCE_SOFTWARE = "timm pytorch-1.12"
@@ -132,12 +149,11 @@ class Law(nn.Module):
         )
         # log watts per TFLOP/s in 2020 that feed the matrix engine, the vector units; gain a year
         self.power = nn.Parameter(torch.tensor(POWER))
-        # matrix, vector, bandwidth: of all devices, of an architecture, of a device
+        # logs of matrix, vector, bandwidth: of all devices, of an architecture, of a device
         self.common = nn.Parameter(torch.zeros(3))
         self.device = nn.Parameter(torch.zeros(num_devices, 3))
         self.architecture = nn.Parameter(torch.zeros(num_architectures, 3))
         self.vendor = nn.Parameter(torch.zeros(num_vendors, 3))
-        # log of what a doubling of the lanes leaves of the vector units' share
         self.lanes = nn.Parameter(torch.tensor(CROWDED))
         self.host = nn.Parameter(torch.zeros(num_hosts))
         self.software = nn.Parameter(torch.zeros(len(software)))
@@ -149,7 +165,7 @@ class Law(nn.Module):
 
     def effects(self, static: Static) -> Tensor:
         """Return (P, 3) log shares of what each point's device sustains."""
-        own = F.embedding(static.device, self.device)
+        own = F.embedding(static.device, static.likeness @ self.device)
         kin = F.embedding(static.architecture, self.architecture)
         made = F.embedding(static.vendor, self.vendor)
         crowded = torch.tensor([0.0, 1.0, 0.0]) * (self.lanes * static.lanes)[:, None]
@@ -180,17 +196,27 @@ class Law(nn.Module):
         def of(values: Tensor) -> Tensor:
             return values.index_select(0, points.kernel_class)
 
-        log_share = of(F.logsigmoid(of_classes["bandwidth_share"]))
-        log_share = log_share + of(of_classes["contiguous_bandwidth"]) * static.contiguous_op
+        logit = of(of_classes["bandwidth_share"])
+        logit = logit + of(of_classes["contiguous_bandwidth"]) * static.contiguous_half
+        in_fp32 = static.contiguous_op & ~static.contiguous_half
+        log_share = F.logsigmoid(logit + of(of_classes["contiguous_bandwidth_fp32"]) * in_fp32)
         rate = (static.bandwidth * effect.exp()).index_select(0, points.point)
         converted = of(of_classes["contiguous_traffic"].exp()) * static.contiguous_half_conv
         converted = converted + of(of_classes["channels_last_traffic"].exp()) * static.fallback
         moved = points.num_bytes * (1 + converted)
-        gain = bandwidth_gain(
-            moved, self.scalars["cache_gain"].exp(), self.scalars["cache_bytes"].exp()
-        )
+        cache_bytes = static.cache_bytes.index_select(0, points.point)
+        gain = bandwidth_gain(moved, self.scalars["cache_gain"].exp(), cache_bytes)
+        handled = moved * of(of_classes["passes"].exp())
+        handled = handled / static.core_bandwidth.index_select(0, points.point)
+        least = moved
         moved = moved + of(of_classes["bytes_at_start"].exp()) * static.in_turn
-        return moved / (rate * log_share.exp() * gain)
+        from_memory = moved / (rate * log_share.exp() * gain)
+        peak_rate = static.bandwidth.index_select(0, points.point)
+        from_memory = no_faster(from_memory, least / (peak_rate * gain), BEND)
+        joined = kernel_seconds(
+            from_memory * 1e6, (handled * 1e6).clamp_min(1e-4), exponent(self.scalars["overlap"])
+        )
+        return joined * 1e-6
 
     def _arithmetic_s(
         self,
@@ -203,29 +229,31 @@ class Law(nn.Module):
         def of(values: Tensor) -> Tensor:
             return values.index_select(0, products.kernel_class)
 
-        peak_share = of_classes["peak_share"]
-        log_share = torch.where(
-            products.half | products.tf32,
-            of(F.logsigmoid(peak_share)),
-            of(F.logsigmoid(peak_share + of_classes["fp32"])),
-        )
-        matrix, vector = (effect.index_select(0, products.point) for effect in effects)
-        log_share = log_share + products.log_cap + torch.where(products.on_matrix, matrix, vector)
-        log_share = log_share + self.scalars["tf32"] * products.tf32
+        in_fp32 = ~(products.in_half | products.tf32)
+        logit = of(of_classes["peak_share"]) + of(of_classes["fp32"]) * in_fp32
+        logit = logit + of(of_classes["contiguous_peak"]) * products.contiguous_half
+        log_share = F.logsigmoid(logit) + products.log_cap
         log_share = log_share - of(F.softplus(of_classes["misaligned"])) * products.misaligned
-        log_share = log_share + of(of_classes["contiguous_peak"]) * products.contiguous_half
-        wide = widening(products.core_flops, self.scalars["tile_growth"])
-        sides = share_at_sides(
-            *products.sides.unbind(1),
-            products.cores,
-            of(of_classes["rows_at_half"].exp()) * wide,
-            of(of_classes["columns_at_half"].exp()) * wide,
-            of(of_classes["inner_at_half"].exp()),
-            of(of_classes["waves_at_half"].exp()),
-            torch.where(products.splits, self.scalars["inner_tile"].exp(), math.inf),
-        )
-        rate = products.peak * log_share.exp() * sides * self.power_share(products)
-        return products.flops / rate
+        sustained = products.peak * self._sustained(products, effects)
+        wide = widening(sustained / products.cores, torch.sigmoid(self.scalars["tile_growth"]))
+        batch, rows, columns, inner = products.sides.unbind(1)
+        least = (of(of_classes[f"{side}_least"].exp()) for side in ("rows", "columns"))
+        loads = wide * loading(rows, columns, *least, products.value_bytes)
+        inner_tile = torch.where(products.splits, self.scalars["inner_tile"].exp(), math.inf)
+        tiles = num_tiles(batch, rows, columns, inner, inner_tile)
+        share = log_share.exp() * share_of_side(inner, of(of_classes["inner_at_half"].exp()))
+        share = share * share_of_waves(tiles, products.cores, of(of_classes["waves_at_half"].exp()))
+        longer = 1 + loads
+        peak = products.peak * products.log_cap.exp()
+        seconds = products.flops * longer / (sustained * share)
+        return no_faster(seconds, products.flops / peak, BEND)
+
+    def _sustained(self, products: Products, effects: tuple[Tensor, Tensor]) -> Tensor:
+        """Return (M,) what of a peak the device sustains."""
+        matrix, vector = (effect.index_select(0, products.point) for effect in effects)
+        log_share = torch.where(products.on_matrix, matrix, vector)
+        log_share = log_share + F.logsigmoid(self.scalars["tf32"]) * products.tf32
+        return log_share.exp() * self.power_share(products)
 
     def power_share(self, products: Products) -> Tensor:
         """Return (M,) what of a peak the rated power feeds.

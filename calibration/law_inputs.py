@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from points import Points, is_product, on_vector_units
-from traintime.forecast.device_step import tile_cores
+from traintime.forecast.device_step import USUAL_CACHE_BYTES, core_bandwidth, tile_cores
 from traintime.forecast.kernel_classes import (
-    ALIGNED,
-    lies_along,
+    by_winograd,
     slow_in_nhwc,
     splits_inner,
     steps_in_turn,
 )
-from traintime.hardware.devices import DeviceSpec
+from traintime.forecast.kernel_time import WINOGRAD
+from traintime.hardware.devices import DeviceSpec, devices, find_device
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class Products:
 
     Args:
         kernel: (M,) number of each among all kernels.
-        point, kernel_class, flops, sides, half: As `Points` has them.
+        point, kernel_class, flops, sides: As `Points` has them.
+        in_half: (M,) whether it is computed at the device's rate of 16 bits.
+        value_bytes: (M,) of each value.
         cores: (M,) of the device.
         peak: (M,) FLOP/s by its data sheet.
-        core_flops: (M,) of that, of one core.
         on_matrix: (M,) whether a matrix engine computes it.
         tf32: (M,) whether it rounds to TF32.
         log_watts: (M,) rated, for each 10¹² FLOP/s that power has to feed.
@@ -46,10 +47,10 @@ class Products:
     kernel_class: Tensor
     flops: Tensor
     sides: Tensor
-    half: Tensor
+    in_half: Tensor
+    value_bytes: Tensor
     cores: Tensor
     peak: Tensor
-    core_flops: Tensor
     on_matrix: Tensor
     tf32: Tensor
     log_watts: Tensor
@@ -69,7 +70,10 @@ class Static:
     in_turn: Tensor
     peak: Tensor
     bandwidth: Tensor
+    cache_bytes: Tensor
+    core_bandwidth: Tensor
     device: Tensor
+    likeness: Tensor
     architecture: Tensor
     software: Tensor
     host: Tensor
@@ -77,13 +81,14 @@ class Static:
     lanes: Tensor
     contiguous_half_conv: Tensor
     contiguous_op: Tensor
+    contiguous_half: Tensor
     fallback: Tensor
     target: Tensor
 
 
 def prepare(
     points: Points,
-    devices: Sequence[str],
+    keys: Sequence[str],
     architectures: Sequence[str],
     software: Sequence[str],
 ) -> Static:
@@ -108,10 +113,12 @@ def prepare(
     by_layout = torch.tensor([depends_on_layout(name) for name in points.classes])
     contiguous = points.contiguous[at] & by_layout[points.kernel_class]
     fed_peak = torch.where(on_matrix, peak, torch.minimum(peak, fp32_peak[at]))
+    fed_peak = torch.where(rounded, TF32_ENERGY * peak, fed_peak)
     cores = torch.tensor([tile_cores(s) for s in points.spec])[at]
     log_watts = torch.tensor([math.log(watts_of(s)) for s in points.spec])[at]
     year = torch.tensor([years_after_2020(s) for s in points.spec])[at]
     in_turn = _in_turn(points)
+    in_half = points.half & torch.tensor([s.half_flops is not None for s in points.spec])[at]
     (kernel,) = (points.flops > 0).nonzero(as_tuple=True)
     products = Products(
         kernel,
@@ -122,17 +129,17 @@ def prepare(
                 points.kernel_class,
                 points.flops,
                 _sides_at_once(points, in_turn),
-                points.half,
+                in_half,
+                4.0 - 2.0 * points.half,
                 cores,
                 peak,
-                peak / cores,
                 on_matrix,
                 rounded,
                 log_watts - (fed_peak / 1e12).log(),
                 year,
-                _misaligned(points) * product * points.half,
-                log_caps(points.classes)[points.kernel_class] * ~(points.half | rounded),
-                contiguous & points.half,
+                points.misaligned * product * in_half,
+                log_caps(points.classes)[points.kernel_class] * ~(in_half | rounded),
+                contiguous & in_half,
                 ~(points.contiguous[at] & ~_splits(points)),
             )
         ),
@@ -143,7 +150,10 @@ def prepare(
         in_turn=in_turn,
         peak=peak,
         bandwidth=torch.tensor([s.bandwidth or 1.0 for s in points.spec]),
-        device=torch.tensor([devices.index(s.key) for s in points.spec]),
+        cache_bytes=torch.tensor([float(s.cache_bytes or USUAL_CACHE_BYTES) for s in points.spec]),
+        core_bandwidth=torch.tensor([core_bandwidth(s) for s in points.spec]),
+        device=torch.tensor([keys.index(s.key) for s in points.spec]),
+        likeness=torch.stack([likeness(find_device(key), keys) for key in keys]),
         architecture=torch.tensor([architectures.index(s.architecture) for s in points.spec]),
         software=torch.tensor([software.index(software_of(row)) for row in points.rows]),
         host=_hosts(points),
@@ -151,6 +161,7 @@ def prepare(
         lanes=torch.tensor([doublings_of_lanes(s) for s in points.spec]),
         contiguous_half_conv=contiguous & points.half & conv,
         contiguous_op=contiguous,
+        contiguous_half=contiguous & points.half,
         fallback=points.images[at] & ~points.contiguous[at] & _slow_in_nhwc(points),
         target=torch.tensor([math.log(row.seconds) for row in points.rows]),
     )
@@ -175,31 +186,6 @@ def _sides_at_once(points: Points, in_turn: Tensor) -> Tensor:
     return torch.cat([points.sides[:, :1] / in_turn[:, None], points.sides[:, 1:]], 1)
 
 
-def _misaligned(points: Points) -> Tensor:
-    """Return (N,) whether values of each kernel lie along sides that are no multiple of 8."""
-    _, rows, columns, inner = points.sides.unbind(1)
-    along = [lies_along(name) for name in points.classes]
-    by_rows, by_inner = (
-        torch.tensor([side in sides for sides in along])[points.kernel_class]
-        for side in ("rows", "inner")
-    )
-    shortest = torch.minimum(rows.where(by_rows, NEVER), inner.where(by_inner, NEVER))
-    padded = points.of_classes(lambda kind: "convolution" in kind)[points.kernel_class]
-    along_columns, along_shortest = (_misalignment(side, padded) for side in (columns, shortest))
-    return torch.maximum(along_columns, along_shortest)
-
-
-def _misalignment(sides: Tensor, padded: Tensor) -> Tensor:
-    """Return (N,) what `kernel_classes.misalignment` says of one side."""
-    whole = sides.where(sides.isfinite(), ALIGNED).round().long()
-    together = torch.gcd(whole, torch.tensor(ALIGNED)).where(sides > ALIGNED, ALIGNED).float()
-    share = 1 - together.log2() / math.log2(ALIGNED)
-    return torch.where(padded, share.ceil(), share)
-
-
-NEVER = torch.tensor(math.inf)
-
-
 def _splits(points: Points) -> Tensor:
     """Return (N,) which kernels split a long inner side on NCHW too."""
     of_class = points.of_classes(lambda kind: splits_inner(kind, contiguous=True))
@@ -222,14 +208,9 @@ def depends_on_layout(name: str) -> bool:
     return "convolution" in kind or kind in ("batch norm", "pooling")
 
 
-WINOGRAD = 1.8
-"""Most of the peak that an fp32 convolution of 3×3 reaches by Winograd's algorithm (Lavin 2016)."""
-
-
 def log_caps(classes: Sequence[str]) -> Tensor:
     """Return (C,) logarithms of the largest share of the fp32 peak that a class can reach."""
-    fast = [name.startswith("convolution/") and name.endswith("/3") for name in classes]
-    return torch.tensor(fast) * math.log(WINOGRAD)
+    return torch.tensor([by_winograd(name) for name in classes]) * math.log(WINOGRAD)
 
 
 def software_of(row: object) -> str:
@@ -242,6 +223,8 @@ ON_MATRIX_FROM = 1.5
 """Times the fp32 peak: a product that is computed faster than that is on a matrix engine."""
 
 
+TF32_ENERGY = 1.0
+"""Of a product in TF32 beside one in 16 bits: the same engine is as busy with half as many."""
 MEMORY_JOULES_PER_BYTE = 60e-12
 """Beside arithmetic: where the rate over the power limit meets zero in Zeus's table, 25 W with the
 0.9 TB/s of a V100 and 75 W with the 0.7 TB/s of an A40 (zeus_power_throughput.csv)."""
@@ -254,8 +237,44 @@ def watts_of(spec: DeviceSpec) -> float:
 
 
 def years_after_2020(spec: DeviceSpec) -> float:
-    """Return how much newer a device is than one of 2020."""
-    return float((spec.year or 2020) - 2020)
+    """Return how much newer than 2020 the design of a device is: its transistors are as old."""
+    kin = [other.year for other in devices() if _same_design(other, spec) and other.year]
+    return float(min(kin, default=spec.year or 2020) - 2020)
+
+
+def _same_design(one: DeviceSpec, other: DeviceSpec) -> bool:
+    return (one.vendor, one.architecture) == (other.vendor, other.architecture)
+
+
+ALIKE = 0.05
+"""Logarithm of a factor in one figure of the data sheet at which devices begin to differ."""
+
+
+def likeness(spec: DeviceSpec, keys: Sequence[str]) -> Tensor:
+    """Return (D,) how much of what each measured device is beyond its architecture another has.
+
+    Devices of one chip, and what is sold under several names, were measured in several tables; what
+    sets them apart there is their hosts more than themselves.
+
+    Args:
+        spec: Of the device.
+        keys: Of those that were measured.
+    """
+    found = torch.tensor([_likeness(spec, find_device(key)) for key in keys])
+    return found / found.sum().clamp_min(1.0)
+
+
+def _likeness(one: DeviceSpec, other: DeviceSpec) -> float:
+    if not _same_design(one, other):
+        return 0.0
+    pairs = zip(_figures(one), _figures(other), strict=True)
+    return math.exp(-sum(math.log(a / b) ** 2 for a, b in pairs) / (2 * ALIKE**2))
+
+
+def _figures(spec: DeviceSpec) -> tuple[float, ...]:
+    fp32 = spec.fp32_flops or spec.half_flops or 1.0
+    half, cores = spec.half_flops or fp32, tile_cores(spec)
+    return fp32, half, spec.bandwidth or 1.0, cores, spec.tdp_w or 1.0
 
 
 def vendors_of(specs: Sequence[DeviceSpec]) -> list[str]:

@@ -15,7 +15,12 @@ from pathlib import Path
 from statistics import median
 
 from graphs import load_graph
-from measured_rows import LAMBDA_MODELS, NVIDIA_MODELS, TENSORFLOW_MODELS
+from measured_rows import (
+    IN_HALF_WITH_ADAM,
+    LAMBDA_MODELS,
+    NVIDIA_MODELS,
+    TENSORFLOW_MODELS,
+)
 
 EACH, ALL = "one process for each device", "one process for all devices"
 
@@ -124,6 +129,7 @@ def _lambda(folder: Path) -> Iterator[Pair]:
         amp = row["precision"].startswith("amp")
         half = row["precision"] == "fp16" or (amp and row["model"] in WHOLE_IN_HALF)
         fp32 = "tf32" if row["hardware"] in tf32 else "fp32"
+        mixed = "half" if row["model"] in IN_HALF_WITH_ADAM else "amp"
         seconds = int(batch) * num / float(row["value"])
         yield Pair(
             source="lambda",
@@ -132,7 +138,7 @@ def _lambda(folder: Path) -> Iterator[Pair]:
             size=known[1],
             device=row["hardware"],
             num_devices=num,
-            precision="amp" if amp else "half" if row["precision"] == "fp16" else fp32,
+            precision=mixed if amp else "half" if row["precision"] == "fp16" else fp32,
             memory_format="contiguous",
             batch_size=int(batch),
             phases="train",

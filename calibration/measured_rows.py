@@ -222,6 +222,11 @@ LAMBDA_MODELS = {
 }
 
 
+IN_HALF_WITH_ADAM = ("bert-base-squad", "bert-large-squad")
+"""Workloads whose mixed precision is Apex's O2, the whole network in 16 bits, and whose optimizer
+is Adam (`run_squad.py` of LambdaLabsML/DeepLearningExamples, commit b5e1251)."""
+
+
 def _lambda(folder: Path) -> Iterator[StepRow]:
     ampere = _tf32_devices(folder)
     for row in _table(folder, "lambda_pytorch.csv"):
@@ -230,18 +235,21 @@ def _lambda(folder: Path) -> Iterator[StepRow]:
         if not known or row["n_devices"] != "1" or not batch or row["precision"] == "fp16":
             continue
         fp32 = "tf32" if row["hardware"] in ampere else "fp32"
+        bert = row["model"] in IN_HALF_WITH_ADAM
+        mixed = "half" if bert else "amp"
         yield StepRow(
             source="lambda",
             model=known[0],
             family=row["model"],
             size=known[1],
             device=row["hardware"],
-            precision="amp" if row["precision"].startswith("amp") else fp32,
+            precision=mixed if row["precision"].startswith("amp") else fp32,
             memory_format="contiguous",
             batch_size=int(batch),
             phases="train",
             software=row["framework"],
             seconds=int(batch) / float(row["value"]),
+            optimizer="adam" if bert else "sgd",
         )
 
 

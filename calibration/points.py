@@ -17,7 +17,7 @@ from torch import Tensor
 from graphs import key_of, load_graph
 from measured_rows import OpRow, StepRow
 from traintime.forecast.device_step import FORWARD_CALLS, ON_VECTOR_UNITS
-from traintime.forecast.kernel_classes import class_name
+from traintime.forecast.kernel_classes import class_name, misalignment
 from traintime.hardware.devices import DeviceSpec
 from traintime.workload.kernels import PRODUCT_KINDS, Amount, Kernel, KernelGraph, Sides
 
@@ -35,6 +35,7 @@ class Points:
         count, flops, num_bytes: (N,).
         sides: (N, 4) batch, rows, columns, inner.
         half: (N,) whether it computes in 16 bits.
+        misaligned: (N,) how far its values would be from being loaded several at a time there.
         spec: (P,) devices.
         precision: (P,) as the rows name it.
         contiguous: (P,) whether images are NCHW.
@@ -55,6 +56,7 @@ class Points:
     num_bytes: Tensor
     sides: Tensor
     half: Tensor
+    misaligned: Tensor
     spec: tuple[DeviceSpec, ...]
     precision: tuple[str, ...]
     contiguous: Tensor
@@ -154,6 +156,7 @@ def make_points(
         flops=table[:, 4].float(),
         num_bytes=table[:, 5].float(),
         sides=table[:, 6:10].float(),
+        misaligned=table[:, 10].float(),
         spec=specs,
         precision=precisions,
         contiguous=torch.tensor(contiguous_of),
@@ -199,7 +202,8 @@ def _single(row: OpRow, point: int, numbers: dict[str, int]) -> tuple[float, ...
     kernel = _as_captured(row)
     number = _number(numbers, class_name(kernel))
     sides = row.sides or (1.0, 1.0, 1.0, 1.0)
-    return (point, number, 1.0, kernel.half, row.flops, row.num_bytes, *sides)
+    off = misalignment(kernel, *sides[1:])
+    return (point, number, 1.0, kernel.half, row.flops, row.num_bytes, *sides, off)
 
 
 IN_16_BITS = ("amp", "half", "fp16", "bf16")
@@ -239,7 +243,8 @@ def _operations(
         half = kernel.half or everything_half
         flops, moved, sides = kernel.at(batch)
         moved *= 0.5 if everything_half else 1.0
-        found.append((point, number, kernel.count, half, flops, moved, *sides))
+        off = misalignment(kernel, *sides[1:])
+        found.append((point, number, kernel.count, half, flops, moved, *sides, off))
     return _with_alike_joined(found)
 
 

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from device_caches import cache_mib
+
 TARGET = Path(__file__).parents[1] / "src" / "traintime" / "hardware" / "devices.csv"
 
 CERTIFICATE = """\
@@ -25,7 +27,8 @@ CERTIFICATE = """\
 # est = estimate, alias = figures of another row, for a name that leaves the variant open.
 # Peaks are dense, by tensor or matrix engine where there is one, accumulated in fp32. Bandwidths
 # are 10^9 byte/s: of PCIe and Ethernet one way, of NVLink and its like mostly both ways together.
-# mem_gb is 2^30 bytes. A figure that is not known, or memory that is the system's, is empty or 0.
+# mem_gb is 2^30 bytes, cache_mb 2^20: of GPUs, the last cache before the memory. A figure that is
+# not known, or memory that is the system's, is empty or 0.
 """
 COLUMNS = (
     "hardware",
@@ -42,6 +45,7 @@ COLUMNS = (
     "fp8_tflops",
     "mem_gb",
     "mem_bw_gbs",
+    "cache_mb",
     "tdp_w",
     "interconnect",
     "interconnect_gbs",
@@ -50,7 +54,9 @@ COLUMNS = (
     "confidence",
     "note",
 )
-DERIVED = "fp32_matrix_tflops"
+FP32_MATRIX, FP16, CACHE = "fp32_matrix_tflops", "fp16_tflops", "cache_mb"
+ONE_RATE = ("Apple GPU",)
+"""Architectures that compute 16 bits as fast as 32; the table states it of some devices alone."""
 STATED_IN_NOTE = re.compile(r"fp32 matrix ([\d.]+)")
 TWICE_IN_MATRICES = ("CDNA", "CDNA2")
 """Architectures whose matrix engine does twice the plain fp32 rate (AMD, CDNA 2 white paper)."""
@@ -74,10 +80,10 @@ def main() -> None:
 
 def _checked(reader: csv.DictReader[str]) -> list[dict[str, str]]:
     """Return the rows, each with every column, a key of its own and figures that are numbers."""
-    missing = set(COLUMNS) - {DERIVED} - set(reader.fieldnames or ())
+    missing = set(COLUMNS) - {FP32_MATRIX, CACHE} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-    rows = [row | {DERIVED: _fp32_matrix(row)} for row in reader]
+    rows = [row | _derived(row) for row in reader]
     for row in rows:
         _check(row)
     keys = [row["hardware"] for row in rows]
@@ -85,6 +91,11 @@ def _checked(reader: csv.DictReader[str]) -> list[dict[str, str]]:
     if twice:
         raise ValueError(f"these keys stand there more than once: {', '.join(twice)}")
     return rows
+
+
+def _derived(row: dict[str, str]) -> dict[str, str]:
+    half = row["fp32_tflops"] if row["architecture"] in ONE_RATE else row[FP16]
+    return {FP32_MATRIX: _fp32_matrix(row), FP16: half, CACHE: cache_mib(row["hardware"])}
 
 
 def _fp32_matrix(row: dict[str, str]) -> str:

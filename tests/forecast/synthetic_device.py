@@ -37,7 +37,6 @@ def parameters(**changes: Any) -> Parameters:
         update_call_s=0.0,
         dispatch_overlap=1.0,
         cache_gain=0.0,
-        cache_bytes=1.0,
         update_bytes={"sgd": 20.0, "adam": 28.0, "adamw": 28.0, "muon": 40.0},
         update_calls={"sgd": 1.0, "adam": 2.0, "adamw": 2.0, "muon": 2.0},
         devices={"card": DeviceShares(1.0, 1.0, 1.0, 1.0, 1.0, KNOWN_DEVICE)},

@@ -105,8 +105,8 @@ def test_steps_of_a_recurrent_network_do_not_fill_cores_together():
     assert seconds("batched product") == pytest.approx(2e-4 * (1 + 100 / (64 * 2.25)), rel=1e-2)
 
 
-def test_the_same_sides_leave_more_of_a_faster_core_idle():
-    narrow = dataclasses.replace(HALF_OF_EVERYTHING, rows_at_half=64.0)
+def test_the_same_sides_keep_a_faster_core_waiting_longer():
+    narrow = dataclasses.replace(HALF_OF_EVERYTHING, rows_least=64.0)
     law = parameters(
         classes={"matrix product/forward": narrow, "other/forward": narrow}, tile_growth=0.5
     )
@@ -115,16 +115,75 @@ def test_the_same_sides_leave_more_of_a_faster_core_idle():
     def seconds(half_flops: float) -> float:
         return step(law, spec=card(fp16_flops=half_flops), captured=product).kernels[0].seconds
 
-    # 64 rows are half of the rate of a core of 1 TFLOP/s, and a third of that of one of 4
+    # 64 rows load as long as a core of 1 TFLOP/s computes, and twice as long as one of 4 does
     assert seconds(100e12) == pytest.approx(2 * 2e-4)
     assert seconds(400e12) == pytest.approx(3 * 2e-4 / 4)
 
 
+def test_values_of_32_bits_take_twice_as_long_to_load():
+    narrow = dataclasses.replace(HALF_OF_EVERYTHING, rows_least=64.0)
+    law = parameters(classes={"matrix product/forward": narrow, "other/forward": narrow})
+    half = graph(kernels=(kernel("matrix product", "forward", flops=1e9),))
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in half.kernels))
+    spec = card(tf32_flops=100e12)
+    assert step(law, captured=half).kernels[0].seconds == pytest.approx((1 + 1) * 2e-4)
+    rounded = step(law, precision="tf32", captured=full, spec=spec)
+    assert rounded.kernels[0].seconds == pytest.approx((1 + 2) * 2e-4)
+
+
+def test_a_device_without_a_rate_for_16_bits_computes_them_by_what_fp32_has():
+    both = dataclasses.replace(HALF_OF_EVERYTHING, peak_share_fp32=0.25, misaligned_share=0.5)
+    law = parameters(classes={"other/forward": both})
+    product = graph(kernels=(kernel("matrix product", "forward", flops=1e9),))
+
+    def seconds(**changes: float | None) -> float:
+        return step(law, captured=product, spec=card(**changes)).kernels[0].seconds
+
+    assert seconds(fp16_flops=10e12) == pytest.approx(1e10 / 5e12)
+    assert seconds(fp16_flops=None) == pytest.approx(1e10 / 2.5e12)
+
+
+def test_utilization_counts_what_winograds_algorithm_computes():
+    one = kernel("convolution", "forward", flops=1e9)
+    three = dataclasses.replace(one, half=False, window=3)
+    product = dataclasses.replace(kernel("matrix product", "forward", flops=1e9), half=False)
+    alone = step(precision="fp32", captured=graph(kernels=(three,)))
+    assert alone.peak_flops == pytest.approx(2.25 * 10e12)
+    beside = step(precision="fp32", captured=graph(kernels=(three, product)))
+    assert beside.peak_flops == pytest.approx(10e12 * 2 / (1 + 1 / 2.25))
+    rounded = step(precision="tf32", captured=graph(kernels=(three,)), spec=card(tf32_flops=50e12))
+    assert rounded.peak_flops == 50e12
+
+
+def test_a_larger_cache_helps_traffic_as_long_as_it_holds_it():
+    law = parameters(cache_gain=1.0)
+
+    def seconds(cache_bytes: int) -> float:
+        return step(law, spec=card(cache_bytes=cache_bytes)).kernels[1].seconds
+
+    # 100 MB at 500 GB/s, times 1 + 1 / (1 + 100 MB over the cache)
+    assert seconds(100_000_000) == pytest.approx(2e-4 / 1.5)
+    assert seconds(1) == pytest.approx(2e-4)
+
+
+def test_chips_that_are_no_gpus_are_not_slowed_by_tiles():
+    narrow = dataclasses.replace(HALF_OF_EVERYTHING, rows_least=64.0, waves_at_half=1.0)
+    law = parameters(classes={"other/forward": narrow})
+    chip = step(law, spec=card(kind="tpu"))
+    assert chip.kernels[0].seconds == pytest.approx(2e-4)
+    assert step(law).kernels[0].seconds > 4e-4
+
+
 def test_images_by_channel_first_are_slower_where_the_fit_says_so():
-    slower = dataclasses.replace(HALF_OF_EVERYTHING, contiguous_bandwidth_share=0.5)
+    slower = dataclasses.replace(
+        HALF_OF_EVERYTHING, contiguous_bandwidth_share=0.5, contiguous_bandwidth_share_fp32=0.25
+    )
     law = parameters(classes={"other/forward": slower})
     assert step(law, contiguous=True).kernels[1].seconds == pytest.approx(4e-4)
     assert step(law, contiguous=False).kernels[1].seconds == pytest.approx(2e-4)
+    full = graph(kernels=tuple(dataclasses.replace(k, half=False) for k in graph().kernels))
+    in_fp32 = step(law, precision="fp32", captured=full, contiguous=True)
+    assert in_fp32.kernels[1].seconds == pytest.approx(8e-4)
 
 
 def test_groups_are_slower_by_channel_last_where_the_fit_says_so():

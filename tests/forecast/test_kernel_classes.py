@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from traintime.forecast.kernel_classes import (
+    by_winograd,
     class_name,
     misalignment,
     slow_in_nhwc,
@@ -74,25 +75,58 @@ def test_depthwise_kernels_on_nchw_alone_do_not_split_their_sums():
     assert splits_inner("convolution", contiguous=True)
 
 
+def off(kernel: Kernel, rows: float, columns: float, inner: float) -> float:
+    return misalignment(kernel, rows, columns, inner)
+
+
+def product(**growing: float) -> Kernel:
+    """A product of 64 × 64 × 64, but for sides that grow with the batch by so much a sample."""
+    made = kernel("matrix product", "forward", flops=1.0)
+    assert made.sides
+    sides = {side: Amount((0.0,), (each,)) for side, each in growing.items()}
+    return dataclasses.replace(made, sides=dataclasses.replace(made.sides, **sides))
+
+
 def test_the_number_of_places_needs_no_alignment():
-    assert not misalignment("convolution/forward/3", 49.0, 64.0, 576.0)
-    assert not misalignment("convolution/weight/3", 64.0, 576.0, 49.0)
-    assert not misalignment("matrix product/backward", 64.0, 64.0, 1001.0)
-    assert misalignment("matrix product/forward", 1001.0, 64.0, 60.0)
-    assert misalignment("convolution/weight/3", 60.0, 576.0, 49.0)
-    assert misalignment("convolution/forward/3", 48.0, 60.0, 576.0)
+    forward, weight = convolution(1, 64), convolution(1, 64, role="weight")
+    assert not off(forward, 49.0, 64.0, 576.0)
+    assert not off(weight, 64.0, 576.0, 49.0)
+    assert off(weight, 60.0, 576.0, 49.0)
+    assert off(forward, 48.0, 60.0, 576.0)
+
+
+def test_what_grows_with_the_batch_counts_places_however_short_it_is():
+    assert not off(product(rows=197.0), 197.0, 64.0, 768.0)
+    assert not off(product(inner=1.0), 64.0, 64.0, 9.0)
+    assert off(product(rows=197.0), 197.0, 64.0, 60.0)
+    assert off(product(inner=1.0), 60.0, 64.0, 9.0)
+
+
+def test_of_a_product_that_no_batch_lets_grow_the_longer_side_counts_places():
+    made = product()
+    assert made.sides
+    long = dataclasses.replace(made, sides=dataclasses.replace(made.sides, rows=Amount((1001.0,))))
+    assert not off(long, 1001.0, 64.0, 64.0)
+    assert off(long, 1001.0, 64.0, 60.0)
 
 
 @pytest.mark.parametrize(
     ("side", "share"), [(64.0, 0.0), (60.0, 1 / 3), (50.0, 2 / 3), (49.0, 1.0), (3.0, 0.0)]
 )
 def test_fewer_values_in_a_load_are_further_from_alignment(side: float, share: float):
-    assert misalignment("matrix product/forward", 64.0, side, 64.0) == pytest.approx(share)
+    assert off(product(rows=1.0), 64.0, side, 64.0) == pytest.approx(share)
 
 
 def test_a_convolution_pads_channels_that_do_not_fill_a_load_however_many_are_missing():
-    assert misalignment("convolution/forward/3", 1e6, 60.0, 576.0) == 1.0
-    assert misalignment("convolution/forward/3", 1e6, 57.0, 576.0) == 1.0
+    forward = convolution(1, 64)
+    assert off(forward, 1e6, 60.0, 576.0) == 1.0
+    assert off(forward, 1e6, 57.0, 576.0) == 1.0
+
+
+def test_full_fp32_has_winograds_algorithm_for_windows_of_three():
+    assert by_winograd("convolution/backward/3")
+    assert not by_winograd("convolution/forward/5")
+    assert not by_winograd("depthwise convolution/forward")
 
 
 def test_steps_of_a_recurrent_network_wait_for_each_other_and_products_of_a_batch_do_not():

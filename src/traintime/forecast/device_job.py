@@ -22,6 +22,7 @@ from traintime.forecast.data_parallel import exchange_parameters
 from traintime.forecast.device_assumptions import job_lines, memory_lines
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_memory import MemoryUse, find_room, peak_interval
+from traintime.forecast.device_parameters import LANGUAGE_MODELS, Evidence
 from traintime.forecast.device_scaling import scaling_lines
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep, predict_job_step
@@ -47,7 +48,7 @@ def forecast_on_device(
     use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
     evidence = parameters.evidence(device.spec)
-    of_step = step.interval(parameters.spread[evidence], exchange_parameters())
+    of_step = step.interval(_sigma(job, parameters, evidence), exchange_parameters())
     times = _times(job, step, of_step, _validation_steps(job, device, micro_batch))
     return DeviceForecast(
         model=job.model,
@@ -88,6 +89,12 @@ def forecast_on_device(
         sharding=job.sharding,
         recompute=job.recompute,
     )
+
+
+def _sigma(job: DeviceJob, parameters: Fit, evidence: Evidence) -> float:
+    """Return σ of the logarithm of a step's time on one device."""
+    of_words = parameters.spread.get(LANGUAGE_MODELS, 0.0) if job.sample.tokens else 0.0
+    return max(parameters.spread[evidence], of_words)
 
 
 def _times(

@@ -24,6 +24,8 @@ WHOLE_TRAININGS = "specs and whole trainings"
 KNOWN_DEVICE = "device known from measurements"
 MEASURED_HERE = "measured on this machine"
 RUNNING = "run on this machine"
+LANGUAGE_MODELS = "language models"
+"""Key of a spread: they were measured in fewer tables, by code of more kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,15 @@ class KernelClass:
         peak_share_fp32: The same in 32 bits.
         bandwidth_share: Of the memory's bandwidth.
         bytes_at_start: Traffic that a kernel costs before its own.
-        rows_at_half: Rows of the result at which a core of 10¹² FLOP/s reaches half of its rate.
-        columns_at_half: See there.
+        passes: How often cores load or store what a kernel moves, with all that takes them as long.
+        rows_least: Rows of the result that keep a core of 10¹² FLOP/s computing.
+        columns_least: See there.
         inner_at_half: Inner side at which any core does.
         waves_at_half: Tiles per core at which half of the rate is reached.
         misaligned_share: Of the rate in 16 bits where each value needs a load of its own.
         contiguous_peak_share: Factor on the 16-bit share where images are NCHW.
-        contiguous_bandwidth_share: Factor on the bandwidth share there.
+        contiguous_bandwidth_share: Factor on the bandwidth share there, in 16 bits.
+        contiguous_bandwidth_share_fp32: The same in 32 bits.
         contiguous_traffic: Traffic that converting to NHWC and back adds, relative to its own.
         channels_last_traffic: The same on NHWC, of kernels that convert from it or have no good
             kernel for it.
@@ -51,13 +55,15 @@ class KernelClass:
     peak_share_fp32: float
     bandwidth_share: float
     bytes_at_start: float
-    rows_at_half: float = 0.0
-    columns_at_half: float = 0.0
+    rows_least: float = 0.0
+    columns_least: float = 0.0
     inner_at_half: float = 0.0
     waves_at_half: float = 0.0
     misaligned_share: float = 1.0
+    passes: float = 0.0
     contiguous_peak_share: float = 1.0
     contiguous_bandwidth_share: float = 1.0
+    contiguous_bandwidth_share_fp32: float = 1.0
     contiguous_traffic: float = 0.0
     channels_last_traffic: float = 0.0
 
@@ -65,6 +71,9 @@ class KernelClass:
 @dataclass(frozen=True, slots=True)
 class DeviceShares:
     """What a device sustains of its data sheet, beyond what its kernels' classes say.
+
+    More than 1 is more than other devices do, of which classes reach a part. No kernel exceeds the
+    data sheet by it (`kernel_time.no_faster`).
 
     Args:
         half: Of the peak of products in 16 bits.
@@ -94,15 +103,18 @@ class Parameters:
         call_s: What dispatching an operation costs the host.
         update_call_s: What updating a parameter tensor costs the host.
         dispatch_overlap: Exponent that joins the device's time and the host's.
-        cache_gain: Bandwidth of the cache over that of the memory, less 1.
-        cache_bytes: Traffic of a kernel at which half of that gain is left.
+        cache_gain: Bandwidth of the cache over that of the memory, less 1; half of it is left for a
+            kernel that moves as much as the cache holds.
         update_bytes: Traffic of one update per parameter, by optimizer.
         update_calls: Operations of one update per parameter tensor, relative to SGD, by optimizer.
         devices: Shares of every device of the catalogue.
-        spread: σ of the log error by evidence, with the quantile that covers 80 %.
+        spread: σ of the log error by evidence, with the quantile that covers 80 %; and that of
+            language models, which is used where it is wider.
         sources: Where the measurements come from.
         inner_tile: Inner side of a product that one tile sums at least.
-        tile_growth: Exponent by which rows and columns at half grow with the rate of a core.
+        tile_growth: Exponent by which the least rows and columns grow with the rate of a core.
+        bend: Exponent that joins a time by the shares and the least that there can be.
+        tile_overlap: Exponent that joins a tile's arithmetic and the loading of its values.
     """
 
     classes: Mapping[str, KernelClass]
@@ -112,14 +124,15 @@ class Parameters:
     update_call_s: float
     dispatch_overlap: float
     cache_gain: float
-    cache_bytes: float
     update_bytes: Mapping[str, float]
     update_calls: Mapping[str, float]
     devices: Mapping[str, DeviceShares]
-    spread: Mapping[Evidence, float]
+    spread: Mapping[str, float]
     sources: tuple[str, ...]
     inner_tile: float = inf
     tile_growth: float = 0.0
+    tile_overlap: float = 1.0
+    bend: float = 64.0
 
     def kernel_class(self, name: str) -> KernelClass:
         """Return the class of a kernel; what was never measured goes by its nearest kin."""

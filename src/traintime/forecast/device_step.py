@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import DeviceShares, Parameters
 from traintime.forecast.kernel_classes import (
+    by_winograd,
     class_name,
     misalignment,
     slow_in_nhwc,
@@ -17,13 +18,18 @@ from traintime.forecast.kernel_classes import (
     steps_in_turn,
 )
 from traintime.forecast.kernel_time import (
+    WINOGRAD,
     bandwidth_gain,
     kernel_seconds,
+    loading,
+    no_faster,
     num_tiles,
     share_of_side,
+    stretch,
     widening,
 )
 from traintime.hardware.devices import ACCELERATORS, DeviceSpec
+from traintime.units import MIB
 from traintime.workload.kernels import PRODUCT_KINDS, Kernel, KernelGraph
 
 DevicePrecision = Literal["fp32", "tf32", "amp", "half"]
@@ -32,6 +38,10 @@ ON_VECTOR_UNITS = ("depthwise convolution",)
 """Products that no matrix engine computes."""
 USUAL_CORES = 64
 """Of a device whose own are not known, or are no such thing."""
+USUAL_CACHE_BYTES = 4 * MIB
+"""Of a device whose own is not known: that of most devices before 2020."""
+BYTES_PER_CLOCK = 128.0
+"""That a multiprocessor loads or stores: a value of 4 bytes for each of 32 threads."""
 FORWARD_CALLS = 0.4
 """Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
@@ -41,17 +51,21 @@ class KernelWork(NamedTuple):
 
     Args:
         arithmetic: FLOP over the share of the sustained rate that a full device reaches.
+        arithmetic_fp32: The same on a device that has no rate of its own for the number format.
         idle: How much longer that takes for each core; few tiles leave cores idle.
-        traffic: Bytes over the share of the sustained bandwidth.
-        short_rows: How much longer few rows make the arithmetic of a core of 10¹² FLOP/s.
-        short_columns: The same for columns.
+        traffic: Bytes over the share of the sustained bandwidth, were there no cache.
+        cacheable: Bytes of it that a cache may hold.
+        handled: Bytes that cores load and store.
+        loading: How long a core of 10¹² FLOP/s loads a tile's values, over its arithmetic.
     """
 
     arithmetic: float
+    arithmetic_fp32: float
     idle: float
     traffic: float
-    short_rows: float = 0.0
-    short_columns: float = 0.0
+    cacheable: float
+    handled: float
+    loading: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,7 @@ class DeviceStep:
         update_s: Of the device's time, the optimizer's.
         kernels: In no order.
         flops: Of all products.
-        peak_flops: The device's peak for them, in FLOP/s.
+        peak_flops: The device's peak for them by the algorithms that there are, in FLOP/s.
     """
 
     seconds: float
@@ -175,74 +189,97 @@ def _work(
     *,
     tf32: bool,
 ) -> KernelWork:
-    name = class_name(kernel)
-    shape = parameters.kernel_class(name)
+    shape = parameters.kernel_class(class_name(kernel))
     batch, rows, columns, inner = sides
     in_turn = steps_in_turn(kernel.kind, batch)
-    traffic = _traffic(kernel, num_bytes, in_turn, parameters, layout)
+    traffic, cacheable = _traffic(kernel, num_bytes, in_turn, parameters, layout)
     if not flops:
-        return KernelWork(0.0, 0.0, traffic)
+        return KernelWork(0.0, 0.0, 0.0, traffic, cacheable, cacheable * shape.passes)
     as_in_16_bits = kernel.half or (tf32 and kernel.kind not in ON_VECTOR_UNITS)
     share = shape.peak_share if as_in_16_bits else shape.peak_share_fp32
-    share *= share_of_side(inner, shape.inner_at_half)
     if kernel.half:
-        share *= shape.misaligned_share ** misalignment(name, rows, columns, inner)
+        share *= shape.misaligned_share ** misalignment(kernel, rows, columns, inner)
     if kernel.half and layout == "contiguous":
         share *= shape.contiguous_peak_share
     splits = splits_inner(kernel.kind, contiguous=layout == "contiguous")
     inner_tile = parameters.inner_tile if splits else inf
+    flops /= share_of_side(inner, shape.inner_at_half)
     return KernelWork(
         arithmetic=flops / share,
+        arithmetic_fp32=flops / (shape.peak_share_fp32 if kernel.half else share),
         idle=shape.waves_at_half / num_tiles(batch / in_turn, rows, columns, inner, inner_tile),
         traffic=traffic,
-        short_rows=shape.rows_at_half / rows,
-        short_columns=shape.columns_at_half / columns,
+        cacheable=cacheable,
+        handled=cacheable * shape.passes,
+        loading=loading(
+            rows, columns, shape.rows_least, shape.columns_least, 2.0 if kernel.half else 4.0
+        ),
     )
 
 
 def _traffic(
     kernel: Kernel, num_bytes: float, in_turn: float, parameters: Parameters, layout: str
-) -> float:
-    """Return bytes, with what a layout adds to them, over the share of the bandwidth."""
+) -> tuple[float, float]:
+    """Return bytes over the share of the bandwidth, and bytes; both with what a layout adds."""
     name = class_name(kernel)
     shape = parameters.kernel_class(name)
     bandwidth_share = shape.bandwidth_share
     converted = 0.0
     if layout == "contiguous":
-        bandwidth_share *= shape.contiguous_bandwidth_share
+        bandwidth_share *= (
+            shape.contiguous_bandwidth_share
+            if kernel.half
+            else shape.contiguous_bandwidth_share_fp32
+        )
         converted = shape.contiguous_traffic * (kernel.half and "convolution" in kernel.kind)
     elif layout == "channels last":
         converted = shape.channels_last_traffic * slow_in_nhwc(name, half=kernel.half)
     num_bytes *= 1.0 + converted
-    gain = bandwidth_gain(num_bytes, parameters.cache_gain, parameters.cache_bytes)
-    return (num_bytes + in_turn * shape.bytes_at_start) / (bandwidth_share * gain)
+    return (num_bytes + in_turn * shape.bytes_at_start) / bandwidth_share, num_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a device sustains at best.
+    """What a device sustains by its shares, and what its data sheet promises.
 
     Args:
         matrix_half: FLOP/s of products in 16 bits.
         matrix_full: FLOP/s of products in 32 bits.
         vector: FLOP/s outside the matrix engine.
         bandwidth: Byte/s.
+        peak_half: FLOP/s of products in 16 bits by the data sheet.
+        peak_full: FLOP/s of products in 32 bits by the data sheet.
+        peak_vector: FLOP/s outside the matrix engine by the data sheet.
+        peak_bandwidth: Byte/s by the data sheet, of kernels that are launched one by one.
+        cache_bytes: Of the cache that all cores share.
+        core_bandwidth: Byte/s that all cores load and store.
         cores: Streaming multiprocessors.
         peak: FLOP/s by the data sheet for the precision asked for.
-        core_half: FLOP/s by the data sheet of one core, for products in 16 bits.
-        core_full: The same for products in 32 bits.
-        core_vector: The same outside the matrix engine.
+        tiled: Whether products are cut into tiles that cores share, as GPUs do it.
+        rounds: Whether products in 32 bits are rounded to TF32.
+        has_half: Whether 16 bits have a rate of their own; else their products are computed in
+            fp32, by its algorithms.
     """
 
     matrix_half: float
     matrix_full: float
     vector: float
     bandwidth: float
+    peak_half: float
+    peak_full: float
+    peak_vector: float
+    peak_bandwidth: float
+    cache_bytes: float
+    core_bandwidth: float
     cores: float
     peak: float
-    core_half: float
-    core_full: float
-    core_vector: float
+    tiled: bool
+    rounds: bool
+    has_half: bool
+
+    def in_fp32(self, kernel: Kernel) -> bool:
+        """Say whether a product is computed in full fp32."""
+        return not self.has_half if kernel.half else not self.rounds
 
 
 def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) -> Rates:
@@ -262,17 +299,23 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
     plain = spec.fp32_matrix_flops or fp32
     tf32 = spec.tf32_flops or plain
     full, full_share = (tf32, shares.tf32) if precision == "tf32" else (plain, shares.full)
-    cores = tile_cores(spec)
     return Rates(
         matrix_half=half * shares.half,
         matrix_full=full * full_share,
         vector=fp32 * shares.vector,
         bandwidth=bandwidth * shares.bandwidth,
-        cores=cores,
+        peak_half=half,
+        peak_full=full,
+        peak_vector=fp32,
+        # A compiler that sees the whole step joins kernels: less is moved than kernels alone move.
+        peak_bandwidth=inf if spec.kind in ACCELERATORS else bandwidth,
+        cache_bytes=spec.cache_bytes or USUAL_CACHE_BYTES,
+        core_bandwidth=core_bandwidth(spec),
+        cores=tile_cores(spec),
         peak=half if precision in ("amp", "half") else full,
-        core_half=half / cores,
-        core_full=full / cores,
-        core_vector=fp32 / cores,
+        tiled=spec.kind not in ACCELERATORS,
+        rounds=precision == "tf32",
+        has_half=spec.half_flops is not None,
     )
 
 
@@ -280,6 +323,17 @@ def tile_cores(spec: DeviceSpec) -> float:
     """Return how many cores share the tiles of a product; usual ones where that is not known."""
     known = None if spec.kind in ACCELERATORS else spec.cores
     return float(known or USUAL_CORES)
+
+
+def core_bandwidth(spec: DeviceSpec) -> float:
+    """Return the byte/s that all cores of a device load and store; no limit if that is not known.
+
+    Memory that is fast beside its cores, as that of large GPUs, is not used up by kernels that do
+    more with each value than move it.
+    """
+    if spec.kind in ACCELERATORS or not (spec.cores and spec.clock_hz):
+        return inf
+    return spec.cores * spec.clock_hz * BYTES_PER_CLOCK
 
 
 def predict_device_step(
@@ -319,8 +373,22 @@ def predict_device_step(
     dispatch_s = 0.0 if compiled else dispatch_s + parameters.call_s * calls
     device_s = sum(time.seconds for time in times) + update_s
     seconds = kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)
-    flops = sum(time.flops for time in times if time.kernel.kind in PRODUCT_KINDS)
-    return DeviceStep(seconds, device_s, dispatch_s, update_s, tuple(times), flops, device.peak)
+    products = [time for time in times if time.kernel.kind in PRODUCT_KINDS]
+    flops = sum(time.flops for time in products)
+    peak = _peak(flops, products, device)
+    return DeviceStep(seconds, device_s, dispatch_s, update_s, tuple(times), flops, peak)
+
+
+def _peak(flops: float, products: Sequence[KernelTime], device: Rates) -> float:
+    """Return the peak of products together, each by the algorithm that takes fewest operations."""
+    computed = sum(
+        time.flops / (WINOGRAD if _by_winograd(time.kernel, device) else 1.0) for time in products
+    )
+    return device.peak * flops / computed if computed else device.peak
+
+
+def _by_winograd(kernel: Kernel, device: Rates) -> bool:
+    return device.in_fp32(kernel) and by_winograd(class_name(kernel))
 
 
 def _kernel_time(
@@ -328,14 +396,16 @@ def _kernel_time(
 ) -> KernelTime:
     kernel, count = one.kernel, one.kernel.count
     work = one.contiguous if contiguous else one.channels_last
-    traffic_s = work.traffic / device.bandwidth
+    gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
+    from_memory_s = work.traffic / (device.bandwidth * gain)
+    in_cores_s = work.handled / device.core_bandwidth
+    if from_memory_s:
+        least_s = work.cacheable / (device.peak_bandwidth * gain)
+        from_memory_s = no_faster(from_memory_s, least_s, parameters.bend)
+    traffic_s = kernel_seconds(from_memory_s, in_cores_s, parameters.overlap)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
-        sustained, of_core = _rates_of(kernel, device)
-        wide = widening(of_core, parameters.tile_growth)
-        longer = (1.0 + wide * work.short_rows) * (1.0 + wide * work.short_columns)
-        longer *= 1.0 + work.idle * device.cores
-        arithmetic_s = work.arithmetic * longer / sustained
+        arithmetic_s = _arithmetic_s(one, work, device, parameters)
         seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
     launches = steps_in_turn(kernel.kind, one.sides[0])
     return KernelTime(
@@ -348,10 +418,26 @@ def _kernel_time(
     )
 
 
+def _arithmetic_s(
+    one: SizedKernel, work: KernelWork, device: Rates, parameters: Parameters
+) -> float:
+    kernel = one.kernel
+    sustained, peak = _rates_of(kernel, device)
+    least_s = one.flops / (peak * (WINOGRAD if _by_winograd(kernel, device) else 1.0))
+    as_fp32 = kernel.half and device.in_fp32(kernel)
+    seconds = (work.arithmetic_fp32 if as_fp32 else work.arithmetic) / sustained
+    if not device.tiled:
+        return no_faster(seconds, least_s, parameters.bend)
+    wide = widening(sustained / device.cores, parameters.tile_growth)
+    longer = stretch(wide * work.loading, parameters.tile_overlap)
+    seconds *= longer * (1.0 + work.idle * device.cores)
+    return no_faster(seconds, least_s, parameters.bend)
+
+
 def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:
-    """Return what computes a kernel: FLOP/s that all sustain, and of one core by the data sheet."""
+    """Return what computes a kernel: FLOP/s that it sustains, and by the data sheet."""
     if kernel.kind in ON_VECTOR_UNITS:
-        return device.vector, device.core_vector
+        return device.vector, device.peak_vector
     if kernel.half:
-        return device.matrix_half, device.core_half
-    return device.matrix_full, device.core_full
+        return device.matrix_half, device.peak_half
+    return device.matrix_full, device.peak_full

@@ -27,6 +27,15 @@ def class_name(kernel: Kernel) -> str:
     return f"{name}/{min(kernel.window, WIDEST_WINDOW)}"
 
 
+def by_winograd(name: str) -> bool:
+    """Say whether full fp32 has Winograd's algorithm for a class.
+
+    Args:
+        name: Of the class.
+    """
+    return name.startswith("convolution/") and name.endswith("/3")
+
+
 CASTS = "_to_copy"
 OF_PARTS = ("cat", "slice_backward", "copy_")
 WIDEST_WINDOW = 7
@@ -89,36 +98,44 @@ ALIGNED = 8
 """Values of 16 bits in one load. Shorter sides are padded to a tile whatever they are."""
 
 
-def lies_along(name: str) -> tuple[str, ...]:
-    """Return which of rows and inner side values may lie along in memory, beside the columns.
-
-    The other counts places (in a batch, in space or time), whose number needs no alignment. Of a
-    plain product that is taken to be the longer one.
-
-    Args:
-        name: Of the class.
-    """
-    kind, role, *_ = name.split("/")
-    if "convolution" in kind:
-        return ("rows",) if role == "weight" else ("inner",)
-    return ("rows", "inner")
-
-
-def misalignment(name: str, rows: float, columns: float, inner: float) -> float:
+def misalignment(kernel: Kernel, rows: float, columns: float, inner: float) -> float:
     """Return how far values of a product in 16 bits are from being loaded 8 at a time, 0 to 1.
 
     0 where 8 lie in one load, 1 where each needs its own.
 
     Args:
-        name: Of its class.
-        rows: Of the result.
-        columns: Of the result.
+        kernel: Of the product.
+        rows: Of its result.
+        columns: Of its result.
         inner: Side that is summed over.
     """
-    along = lies_along(name)
-    shortest = min(side for side, of in ((rows, "rows"), (inner, "inner")) if of in along)
-    padded = "convolution" in name
-    return max(_misalignment(side, padded=padded) for side in (columns, shortest))
+    if not kernel.sides:
+        return 0.0
+    lengths = {"rows": rows, "columns": columns, "inner": inner}
+    along = [lengths[side] for side in _lie_along(kernel)]
+    padded = "convolution" in kernel.kind
+    return max((_misalignment(side, padded=padded) for side in along), default=0.0)
+
+
+def _lie_along(kernel: Kernel) -> tuple[str, ...]:
+    """Return along which sides of a product values lie in memory.
+
+    Beside the columns it is the rows or the inner side. The other counts places (in a batch, in
+    space or time), whose number needs no alignment: whatever grows with the batch does. Where
+    neither of a plain product's does, that is taken to be the longer one.
+    """
+    assert kernel.sides, "only products have sides"
+    if "convolution" in kernel.kind:
+        return ("columns", "rows" if kernel.op.endswith(".weight") else "inner")
+    amounts = {
+        "columns": kernel.sides.columns,
+        "rows": kernel.sides.rows,
+        "inner": kernel.sides.inner,
+    }
+    fixed = [side for side, amount in amounts.items() if not any(amount.per_sample)]
+    if "rows" in fixed and "inner" in fixed:
+        fixed.remove("rows" if amounts["rows"].at(1) > amounts["inner"].at(1) else "inner")
+    return tuple(fixed)
 
 
 def _misalignment(side: float, *, padded: bool) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 from traintime.errors import InputError, UnknownNameError
 from traintime.ledger.atomic import refused_writes_explained, write_bytes_atomically
 from traintime.ledger.paths import cache_folder
-from traintime.units import GIB
+from traintime.units import GIB, MIB
 
 EVERY_DEVICE = "all"
 MOST_DEVICES = 100_000
@@ -104,6 +104,7 @@ class DeviceSpec:
         fp8_flops: Dense peak with fp32 accumulation, in FLOP/s.
         memory_bytes: Its own memory; None if it shares the system's.
         bandwidth: Of that memory, in bytes per second.
+        cache_bytes: Of a GPU's last cache before that memory.
         tdp_w: Power that it is built to draw, in watts.
         interconnect: What ties several together; of a processor, its kind of memory.
         interconnect_bytes_per_s: As the data sheet counts: PCIe and Ethernet one way, NVLink and
@@ -131,6 +132,7 @@ class DeviceSpec:
     fp8_flops: float | None = None
     memory_bytes: int | None = None
     bandwidth: float | None = None
+    cache_bytes: int | None = None
     tdp_w: float | None = None
     interconnect: str = ""
     interconnect_bytes_per_s: float | None = None
@@ -394,6 +396,7 @@ def _read_row(row: Mapping[str, str]) -> DeviceSpec:
         # Sold in GB, built in GiB: nvidia-smi shows 81,920 MiB for an A100 of 80 GB.
         memory_bytes=_in_si(row["mem_gb"], GIB),
         bandwidth=_in_si(row["mem_bw_gbs"], 1e9),
+        cache_bytes=_in_si(row["cache_mb"], MIB),
         tdp_w=_in_si(row["tdp_w"], 1),
         interconnect=row["interconnect"],
         interconnect_bytes_per_s=_in_si(row["interconnect_gbs"], 1e9),
