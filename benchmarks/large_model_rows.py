@@ -1,6 +1,6 @@
 """Public measurements of trainings of language models whose devices share each batch.
 
-No parameter of traintime was fitted to any of them. What is left out is said in `LEFT_OUT`.
+What of them the law is fitted to says calibration/large_steps.py, what is left out `LEFT_OUT`.
 """
 
 from __future__ import annotations

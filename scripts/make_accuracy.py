@@ -94,7 +94,9 @@ there are for them, a term for power added, AMD's matrix engines taken into acco
 of its dies, inference captured as such, and single operations chosen evenly over kinds and devices; the last
 dozen times, tiles were let grow with the rate of a core, classes held closer to their kind, TF32 told apart from
 fp32, TensorFlow's rows read by what their builds round to, ECA's networks captured themselves, and the steps of
-recurrent networks computed in turn. Where power limits a device was read from another table. So the
+recurrent networks computed in turn. Some fifteen times more were needed until nothing exceeded its peak: BERT's rows in
+mixed precision were read as the Apex O2 that they are of, caches taken from data sheets, devices of one design put in
+order, what cores load and store told apart from what memory moves, and trainings of language models added. Where power limits a device was read from another table. So the
 figures are somewhat better than they will be on tables that nobody has looked at. The CPU's law was fitted to
 random networks and random layers alone. The errors of the 20 models below were looked at some
 twelve times meanwhile; they showed which operations the random ones lacked, as convolutions of many channels on few

@@ -48,7 +48,9 @@ def graph(key):
 
 def test_the_fitted_law_and_the_forecast_agree(monkeypatch):
     rows = [row(*values) for values in ROWS]
-    monkeypatch.setattr("fit.make_points", lambda rows, spec: make_points(rows, spec, (), graph))
+    monkeypatch.setattr(
+        "fit.make_points", lambda rows, spec, **_: make_points(rows, spec, (), graph)
+    )
     fitting = gather(rows)
     torch.manual_seed(1)
     law = Law(*fitting.num)
