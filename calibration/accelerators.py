@@ -29,8 +29,7 @@ from traintime.forecast.intervals import conformal_sigma
 from traintime.hardware.devices import ACCELERATORS, find_device
 from traintime.workload.shipped import shipped_graph
 
-PEAKS = ("half", "tf32", "full", "vector")
-SHARES = (*PEAKS, "bandwidth")
+SHARES = ("half", "tf32", "full", "vector", "bandwidth")
 MOST_LOG_FACTOR = math.log(32.0)
 HALVINGS = 30
 MOST_DEVICES = 64
@@ -127,9 +126,8 @@ def _of_kin(key: str, known: Mapping[str, float]) -> float:
 
 
 def _faster(shares: DeviceShares, factor: float) -> DeviceShares:
-    """Return shares so many times as large; of an arithmetic peak, no more than all of it."""
-    larger = {name: min(1.0, factor * getattr(shares, name)) for name in PEAKS}
-    return replace(shares, bandwidth=factor * shares.bandwidth, **larger)
+    """Return shares so many times as large."""
+    return replace(shares, **{name: factor * getattr(shares, name) for name in SHARES})
 
 
 def _log_factors(results: list[Result], parameters: Parameters) -> dict[str, list[float]]:

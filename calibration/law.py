@@ -14,6 +14,7 @@ from traintime.forecast.kernel_time import (
     bandwidth_gain,
     kernel_seconds,
     loading,
+    no_faster,
     num_tiles,
     share_of_side,
     share_of_waves,
@@ -27,7 +28,6 @@ START = {
     "fp32": 0.0,
     "bandwidth_share": 1.1,  # logit of a share
     "bytes_at_start": math.log(1e6),
-    "passes": math.log(2.0),
     "rows_least": math.log(30.0),
     "columns_least": math.log(30.0),
     "inner_at_half": math.log(30.0),
@@ -45,7 +45,6 @@ PULL = {
     "fp32": 0.3,
     "bandwidth_share": 0.3,
     "bytes_at_start": 0.05,
-    "passes": 0.1,
     "rows_least": 0.05,
     "columns_least": 0.05,
     "inner_at_half": 0.05,
@@ -62,7 +61,6 @@ PULL_TO_KIND = {
     "fp32": 100.0,
     "bandwidth_share": 1.0,
     "bytes_at_start": 8.0,
-    "passes": 1.0,
     "rows_least": 8.0,
     "columns_least": 8.0,
     "inner_at_half": 8.0,
@@ -107,10 +105,10 @@ POWER_KNEE = 8.0
 """The larger, the sharper the bend between a peak that power limits and one that it does not. Read
 from how fast a V100 and an A40 train ResNet-50 and BERT at power limits of 100 to 300 W (Zeus: You,
 Chung and Chowdhury 2023, zeus_power_throughput.csv)."""
-SUSTAINED = [1.5, 1.5, 2.0]
-"""Logits of what a device sustains of its peaks and of its bandwidth, before anything is known."""
-CROWDED = -0.5
-"""What a doubling of the lanes adds to the logit of the vector units' share, by guess."""
+BEND = 8.0
+"""As of the power's knee: a rate may come near its limit before it feels it."""
+CROWDED = -0.2
+"""Log of what a doubling of the lanes leaves of the vector units' share, by guess."""
 REFERENCE_SOFTWARE = "timm pytorch-1.12"
 """Has no offset: the newest framework of the largest table."""
 
@@ -149,8 +147,8 @@ class Law(nn.Module):
         )
         # log watts per TFLOP/s in 2020 that feed the matrix engine, the vector units; gain a year
         self.power = nn.Parameter(torch.tensor(POWER))
-        # logits of matrix, vector, bandwidth: of all devices, of an architecture, of a device
-        self.common = nn.Parameter(torch.tensor(SUSTAINED))
+        # logs of matrix, vector, bandwidth: of all devices, of an architecture, of a device
+        self.common = nn.Parameter(torch.zeros(3))
         self.device = nn.Parameter(torch.zeros(num_devices, 3))
         self.architecture = nn.Parameter(torch.zeros(num_architectures, 3))
         self.vendor = nn.Parameter(torch.zeros(num_vendors, 3))
@@ -164,12 +162,12 @@ class Law(nn.Module):
         return F.embedding(self.kind_of_class, self.kinds) + self.beyond_kind
 
     def effects(self, static: Static) -> Tensor:
-        """Return (P, 3) log shares of what each point's device sustains; none is above 0."""
+        """Return (P, 3) log shares of what each point's device sustains."""
         own = F.embedding(static.device, static.likeness @ self.device)
         kin = F.embedding(static.architecture, self.architecture)
         made = F.embedding(static.vendor, self.vendor)
         crowded = torch.tensor([0.0, 1.0, 0.0]) * (self.lanes * static.lanes)[:, None]
-        return F.logsigmoid(self.common + made + kin + own + crowded)
+        return self.common + made + kin + own + crowded
 
     def kernel_times(self, static: Static) -> Tensor:
         """Return (N,) seconds of every operation, all alike together."""
@@ -206,14 +204,11 @@ class Law(nn.Module):
         moved = points.num_bytes * (1 + converted)
         cache_bytes = static.cache_bytes.index_select(0, points.point)
         gain = bandwidth_gain(moved, self.scalars["cache_gain"].exp(), cache_bytes)
-        handled = moved * of(of_classes["passes"].exp())
-        handled = handled / static.core_bandwidth.index_select(0, points.point)
+        least = moved
         moved = moved + of(of_classes["bytes_at_start"].exp()) * static.in_turn
-        from_memory = moved / (rate * log_share.exp() * gain)
-        joined = kernel_seconds(
-            from_memory * 1e6, (handled * 1e6).clamp_min(1e-4), exponent(self.scalars["overlap"])
-        )
-        return joined * 1e-6
+        peak_rate = static.bandwidth.index_select(0, points.point)
+        seconds = moved / (rate * log_share.exp() * gain)
+        return no_faster(seconds, least / (peak_rate * gain), BEND)
 
     def _arithmetic_s(
         self,
@@ -241,7 +236,9 @@ class Law(nn.Module):
         share = log_share.exp() * share_of_side(inner, of(of_classes["inner_at_half"].exp()))
         share = share * share_of_waves(tiles, products.cores, of(of_classes["waves_at_half"].exp()))
         longer = stretch(loads, exponent(self.scalars["tile_overlap"]))
-        return products.flops * longer / (sustained * share)
+        peak = products.peak * products.log_cap.exp()
+        seconds = products.flops * longer / (sustained * share)
+        return no_faster(seconds, products.flops / peak, BEND)
 
     def _sustained(self, products: Products, effects: tuple[Tensor, Tensor]) -> Tensor:
         """Return (M,) what of a peak the device sustains."""
@@ -299,9 +296,9 @@ class Law(nn.Module):
         total = total + (to_kind * self.beyond_kind.square()).sum()
         for name, value in self.scalars.items():
             total = total + 0.2 * (value - SCALARS[name]).square()
-        total = total + 2.0 * (self.common - torch.tensor(SUSTAINED)).square().sum()
-        total = total + 5.0 * self.device.square().sum() + 2.0 * self.architecture.square().sum()
-        total = total + 1.0 * self.vendor.square().sum() + 2.0 * (self.lanes - CROWDED).square()
+        total = total + 40.0 * self.common.square().sum()
+        total = total + 40.0 * self.device.square().sum() + 15.0 * self.architecture.square().sum()
+        total = total + 3.0 * self.vendor.square().sum() + 2.0 * (self.lanes - CROWDED).square()
         total = total + 2.0 * (self.power - torch.tensor(POWER)).square().sum()
         return total + 5.0 * self.host.square().sum() + 150.0 * self.software.square().sum()
 

@@ -11,9 +11,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "calibration"))
 
 from accelerators import TRAINING_IMAGES, correct, read_results
-from traintime.forecast.device_parameters import WHOLE_TRAININGS
-from traintime.forecast.device_step import USUAL_CORES, tile_cores
+from traintime.forecast.device_parameters import WHOLE_TRAININGS, read_parameters
+from traintime.forecast.device_step import (
+    USUAL_CORES,
+    predict_device_step,
+    rates,
+    sized_kernels,
+    tile_cores,
+)
 from traintime.hardware.devices import find_device
+from traintime.workload.shipped import shipped_graph
 
 
 def entry(hardware: str, devices: int, hours: float, epochs: float = 40.0) -> list[dict[str, str]]:
@@ -72,9 +79,17 @@ def test_a_device_twice_as_fast_in_its_trainings_has_twice_the_shares(tmp_path):
 def test_no_result_makes_arithmetic_faster_than_the_peak_but_memory_may_be_spared(tmp_path):
     parameters = shipped()
     correct(parameters, table(tmp_path, entry("tpu-v3", 4, 0.5), entry("tpu-v4", 8, 1.0)))
-    shares = parameters["devices"]["tpu-v3"]
-    assert max(shares[name] for name in ("half", "tf32", "full", "vector")) == 1.0
-    assert shares["bandwidth"] > 1.0
+    law, spec = read_parameters(parameters), find_device("tpu-v3")
+    assert law.shares(spec).half > 1.0
+    captured = shipped_graph("resnet50", "amp")
+    assert captured
+    kernels = sized_kernels(captured, 256, 1.0, "amp", law)
+    step = predict_device_step(captured, kernels, rates(spec, "amp", law.shares(spec)), law)
+    assert spec.bandwidth
+    for time in step.kernels:
+        if time.flops and time.kernel.half:
+            assert time.flops / time.arithmetic_s <= 123e12
+    assert any(time.num_bytes / time.traffic_s > spec.bandwidth for time in step.kernels)
 
 
 def test_what_tuning_is_worth_on_gpus_widens_the_interval(tmp_path):

@@ -6,6 +6,7 @@ from traintime.forecast.kernel_time import (
     bandwidth_gain,
     kernel_seconds,
     loading,
+    no_faster,
     num_tiles,
     share_of_side,
     share_of_waves,
@@ -49,6 +50,16 @@ def test_a_faster_core_never_takes_longer_however_small_its_tiles(overlap: float
 
     rates = [1e11 * 2**n for n in range(10)]
     assert all(seconds(fast) <= seconds(slow) for slow, fast in pairwise(rates))
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 0.5, 1.0, 3.0])
+def test_no_time_is_below_the_least_there_can_be(seconds: float):
+    assert no_faster(seconds, 1.0, 8.0) >= 1.0
+
+
+def test_far_above_the_least_a_time_is_as_it_was():
+    assert no_faster(3.0, 1.0, 8.0) == pytest.approx(3.0, rel=1e-4)
+    assert no_faster(1.0, 1.0, 8.0) == pytest.approx(2 ** (1 / 8))
 
 
 def test_many_products_fill_the_cores_that_one_leaves_idle():

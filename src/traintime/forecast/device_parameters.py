@@ -31,11 +31,10 @@ class KernelClass:
     """How one kind of kernel in one role uses a device.
 
     Args:
-        peak_share: Of the sustained rate, at large sides, in 16 bits and in TF32; at most 1.
-        peak_share_fp32: The same in 32 bits; more than 1 only by Winograd's algorithm.
+        peak_share: Of the sustained rate, at large sides, in 16 bits and in TF32.
+        peak_share_fp32: The same in 32 bits.
         bandwidth_share: Of the memory's bandwidth.
         bytes_at_start: Traffic that a kernel costs before its own.
-        passes: How often cores load or store what a kernel moves, with all that takes them as long.
         rows_least: Rows of the result that keep a core of 10¹² FLOP/s computing.
         columns_least: See there.
         inner_at_half: Inner side at which any core does.
@@ -58,7 +57,6 @@ class KernelClass:
     inner_at_half: float = 0.0
     waves_at_half: float = 0.0
     misaligned_share: float = 1.0
-    passes: float = 0.0
     contiguous_peak_share: float = 1.0
     contiguous_bandwidth_share: float = 1.0
     contiguous_bandwidth_share_fp32: float = 1.0
@@ -68,7 +66,10 @@ class KernelClass:
 
 @dataclass(frozen=True, slots=True)
 class DeviceShares:
-    """What a device sustains of its data sheet, beyond what its kernels' classes say; at most 1.
+    """What a device sustains of its data sheet, beyond what its kernels' classes say.
+
+    More than 1 is more than other devices do, of which classes reach a part. No kernel exceeds the
+    data sheet by it (`kernel_time.no_faster`).
 
     Args:
         half: Of the peak of products in 16 bits.
@@ -107,6 +108,7 @@ class Parameters:
         sources: Where the measurements come from.
         inner_tile: Inner side of a product that one tile sums at least.
         tile_growth: Exponent by which the least rows and columns grow with the rate of a core.
+        bend: Exponent that joins a time by the shares and the least that there can be.
         tile_overlap: Exponent that joins a tile's arithmetic and the loading of its values.
     """
 
@@ -125,6 +127,7 @@ class Parameters:
     inner_tile: float = inf
     tile_growth: float = 0.0
     tile_overlap: float = 1.0
+    bend: float = 64.0
 
     def kernel_class(self, name: str) -> KernelClass:
         """Return the class of a kernel; what was never measured goes by its nearest kin."""

@@ -22,6 +22,7 @@ from traintime.forecast.kernel_time import (
     bandwidth_gain,
     kernel_seconds,
     loading,
+    no_faster,
     num_tiles,
     share_of_side,
     stretch,
@@ -39,8 +40,6 @@ USUAL_CORES = 64
 """Of a device whose own are not known, or are no such thing."""
 USUAL_CACHE_BYTES = 4 * MIB
 """Of a device whose own is not known: that of most devices before 2020."""
-BYTES_PER_CLOCK = 128.0
-"""That a multiprocessor loads or stores: a value of 4 bytes for each of 32 threads."""
 FORWARD_CALLS = 0.4
 """Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
@@ -54,7 +53,6 @@ class KernelWork(NamedTuple):
         idle: How much longer that takes for each core; few tiles leave cores idle.
         traffic: Bytes over the share of the sustained bandwidth, were there no cache.
         cacheable: Bytes of it that a cache may hold.
-        handled: Bytes that cores load and store.
         loading: How long a core of 10¹² FLOP/s loads a tile's values, over its arithmetic.
     """
 
@@ -63,7 +61,6 @@ class KernelWork(NamedTuple):
     idle: float
     traffic: float
     cacheable: float
-    handled: float
     loading: float = 0.0
 
 
@@ -193,7 +190,7 @@ def _work(
     in_turn = steps_in_turn(kernel.kind, batch)
     traffic, cacheable = _traffic(kernel, num_bytes, in_turn, parameters, layout)
     if not flops:
-        return KernelWork(0.0, 0.0, 0.0, traffic, cacheable, cacheable * shape.passes)
+        return KernelWork(0.0, 0.0, 0.0, traffic, cacheable)
     as_in_16_bits = kernel.half or (tf32 and kernel.kind not in ON_VECTOR_UNITS)
     share = shape.peak_share if as_in_16_bits else shape.peak_share_fp32
     if kernel.half:
@@ -209,7 +206,6 @@ def _work(
         idle=shape.waves_at_half / num_tiles(batch / in_turn, rows, columns, inner, inner_tile),
         traffic=traffic,
         cacheable=cacheable,
-        handled=cacheable * shape.passes,
         loading=loading(
             rows, columns, shape.rows_least, shape.columns_least, 2.0 if kernel.half else 4.0
         ),
@@ -239,15 +235,18 @@ def _traffic(
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a device sustains at best.
+    """What a device sustains by its shares, and what its data sheet promises.
 
     Args:
         matrix_half: FLOP/s of products in 16 bits.
         matrix_full: FLOP/s of products in 32 bits.
         vector: FLOP/s outside the matrix engine.
         bandwidth: Byte/s.
+        peak_half: FLOP/s of products in 16 bits by the data sheet.
+        peak_full: FLOP/s of products in 32 bits by the data sheet.
+        peak_vector: FLOP/s outside the matrix engine by the data sheet.
+        peak_bandwidth: Byte/s by the data sheet, of kernels that are launched one by one.
         cache_bytes: Of the cache that all cores share.
-        core_bandwidth: Byte/s that all cores load and store.
         cores: Streaming multiprocessors.
         peak: FLOP/s by the data sheet for the precision asked for.
         tiled: Whether products are cut into tiles that cores share, as GPUs do it.
@@ -260,8 +259,11 @@ class Rates:
     matrix_full: float
     vector: float
     bandwidth: float
+    peak_half: float
+    peak_full: float
+    peak_vector: float
+    peak_bandwidth: float
     cache_bytes: float
-    core_bandwidth: float
     cores: float
     peak: float
     tiled: bool
@@ -295,8 +297,12 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
         matrix_full=full * full_share,
         vector=fp32 * shares.vector,
         bandwidth=bandwidth * shares.bandwidth,
+        peak_half=half,
+        peak_full=full,
+        peak_vector=fp32,
+        # A compiler that sees the whole step joins kernels: less is moved than kernels alone move.
+        peak_bandwidth=inf if spec.kind in ACCELERATORS else bandwidth,
         cache_bytes=spec.cache_bytes or USUAL_CACHE_BYTES,
-        core_bandwidth=core_bandwidth(spec),
         cores=tile_cores(spec),
         peak=half if precision in ("amp", "half") else full,
         tiled=spec.kind not in ACCELERATORS,
@@ -309,17 +315,6 @@ def tile_cores(spec: DeviceSpec) -> float:
     """Return how many cores share the tiles of a product; usual ones where that is not known."""
     known = None if spec.kind in ACCELERATORS else spec.cores
     return float(known or USUAL_CORES)
-
-
-def core_bandwidth(spec: DeviceSpec) -> float:
-    """Return the byte/s that all cores of a device load and store; no limit if that is not known.
-
-    Memory that is fast beside its cores, as that of large GPUs, is not used up by kernels that do
-    more with each value than move it.
-    """
-    if spec.kind in ACCELERATORS or not (spec.cores and spec.clock_hz):
-        return inf
-    return spec.cores * spec.clock_hz * BYTES_PER_CLOCK
 
 
 def predict_device_step(
@@ -383,12 +378,13 @@ def _kernel_time(
     kernel, count = one.kernel, one.kernel.count
     work = one.contiguous if contiguous else one.channels_last
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
-    from_memory_s = work.traffic / (device.bandwidth * gain)
-    in_cores_s = work.handled / device.core_bandwidth
-    traffic_s = kernel_seconds(from_memory_s, in_cores_s, parameters.overlap)
+    traffic_s = work.traffic / (device.bandwidth * gain)
+    if traffic_s:
+        least_s = work.cacheable / (device.peak_bandwidth * gain)
+        traffic_s = no_faster(traffic_s, least_s, parameters.bend)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
-        arithmetic_s = _arithmetic_s(kernel, work, device, parameters)
+        arithmetic_s = _arithmetic_s(one, work, device, parameters)
         seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
     launches = steps_in_turn(kernel.kind, one.sides[0])
     return KernelTime(
@@ -401,19 +397,26 @@ def _kernel_time(
     )
 
 
-def _arithmetic_s(kernel: Kernel, work: KernelWork, device: Rates, parameters: Parameters) -> float:
-    sustained = _rate_of(kernel, device)
+def _arithmetic_s(
+    one: SizedKernel, work: KernelWork, device: Rates, parameters: Parameters
+) -> float:
+    kernel = one.kernel
+    sustained, peak = _rates_of(kernel, device)
+    least_s = one.flops / (peak * (WINOGRAD if _by_winograd(kernel, device) else 1.0))
     as_fp32 = kernel.half and device.in_fp32(kernel)
     seconds = (work.arithmetic_fp32 if as_fp32 else work.arithmetic) / sustained
     if not device.tiled:
-        return seconds
+        return no_faster(seconds, least_s, parameters.bend)
     wide = widening(sustained / device.cores, parameters.tile_growth)
     longer = stretch(wide * work.loading, parameters.tile_overlap)
-    return seconds * longer * (1.0 + work.idle * device.cores)
+    seconds *= longer * (1.0 + work.idle * device.cores)
+    return no_faster(seconds, least_s, parameters.bend)
 
 
-def _rate_of(kernel: Kernel, device: Rates) -> float:
-    """Return the FLOP/s that what computes a kernel sustains."""
+def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:
+    """Return what computes a kernel: FLOP/s that it sustains, and by the data sheet."""
     if kernel.kind in ON_VECTOR_UNITS:
-        return device.vector
-    return device.matrix_half if kernel.half else device.matrix_full
+        return device.vector, device.peak_vector
+    if kernel.half:
+        return device.matrix_half, device.peak_half
+    return device.matrix_full, device.peak_full

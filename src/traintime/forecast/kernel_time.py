@@ -1,16 +1,16 @@
 """The law of a kernel's time on a device: arithmetic, memory traffic, launch.
 
-    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p + (Q·n / L)^p)^(1/p) + t₀
+    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p)^(1/p) + t₀
 
 F are FLOP, P the device's peak for the kernel's number format, s the share of it that the device
 sustains, e the share that this kind of kernel reaches at best, and g how much of that is left at
 its sides. Q are bytes, B the bandwidth, r the share of it that the device sustains, b what the kind
 reaches of that, and h what the cache adds where there are few bytes. p joins both: they overlap,
-but not wholly. t₀ is what a kernel costs at least. L are the bytes that cores load and store in a
-second, and n how often the kind does so with all that it moves.
+but not wholly. t₀ is what a kernel costs at least.
 
-s, e, g, r and b are at most 1, so no product is faster than the peak. Only e of a 3×3 convolution
-in full fp32 may be more, up to `WINOGRAD`.
+Whatever the shares are, no kernel's arithmetic takes less than F / P, and its traffic no less than
+Q / (B·h): both are joined with what the shares say (`no_faster`). Only a 3×3 convolution in full
+fp32 may exceed the peak, up to `WINOGRAD` times.
 
 The functions take numbers or tensors alike: the calibration differentiates what the forecast
 computes. References: Williams, Waterman, Patterson 2009 (roofline); Lee et al. 2025 (NeuSight:
@@ -137,6 +137,17 @@ def bandwidth_gain(num_bytes: Number, cache_gain: Number, cache_bytes: Number) -
         cache_bytes: Traffic at which half of the gain is left.
     """
     return 1.0 + cache_gain / (1.0 + num_bytes / cache_bytes)
+
+
+def no_faster(seconds: Number, least_seconds: Number, bend: float) -> Any:
+    """Return a time that is never less than the least there can be, and as it was far above it.
+
+    Args:
+        seconds: By the shares; above 0.
+        least_seconds: At the peak.
+        bend: The larger, the sharper a rate bends where it meets its limit.
+    """
+    return seconds * (1.0 + (least_seconds / seconds) ** bend) ** (1.0 / bend)
 
 
 def kernel_seconds(arithmetic_s: Number, traffic_s: Number, overlap: Number) -> Any:
