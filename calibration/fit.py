@@ -26,7 +26,6 @@ from large_steps import graph_of, large_steps
 from law import BEND, START, Law, exponent, fit
 from law_inputs import (
     ON_MATRIX_FROM,
-    TF32_ENERGY,
     Static,
     depends_on_layout,
     doublings_of_lanes,
@@ -44,6 +43,7 @@ from traintime.forecast.device_parameters import (
     SPECS_ONLY,
     UNKNOWN_ARCHITECTURE,
 )
+from traintime.forecast.device_step import tile_cores
 from traintime.forecast.kernel_classes import slow_in_nhwc
 from traintime.hardware.devices import ACCELERATORS, DeviceSpec, devices, find_device
 
@@ -211,7 +211,6 @@ def _class(name: str, logs: Mapping[str, float]) -> dict[str, float]:
         "peak_share_fp32": _sigmoid(logs["peak_share"] + logs["fp32"]) * cap,
         "bandwidth_share": _sigmoid(logs["bandwidth_share"]),
         "bytes_at_start": math.exp(logs["bytes_at_start"]),
-        "passes": math.exp(logs["passes"]),
     }
     if depends_on_layout(name):
         plain |= {
@@ -254,7 +253,8 @@ def in_order(shares: Mapping[str, Mapping[str, float | str]]) -> dict[str, dict[
     """Return shares by which no device sustains less than a lesser one of its design.
 
     What two devices were measured to be beyond their data sheets is partly their hosts' and their
-    tables'; a device that is better in every figure can do what the other can.
+    tables'; a device that is better in every figure can do what the other can, on each of its
+    cores.
 
     Args:
         shares: By key of the device.
@@ -263,10 +263,19 @@ def in_order(shares: Mapping[str, Mapping[str, float | str]]) -> dict[str, dict[
     ordered = {key: dict(of) for key, of in shares.items()}
     for key, spec in sheets.items():
         lesser = [other for other in sheets.values() if at_least(spec, other)]
-        for name, peak_of in PEAKS.items():
-            rates = [peak_of(other) * float(shares[other.key][name]) for other in lesser]
-            ordered[key][name] = _short(max(rates) / peak_of(spec))
+        for name in PEAKS:
+            least = [
+                float(shares[other.key][name]) * _carried(spec, other, name) for other in lesser
+            ]
+            ordered[key][name] = _short(max(least))
     return ordered
+
+
+def _carried(spec: DeviceSpec, other: DeviceSpec, name: str) -> float:
+    """Return how much of a lesser device's share a better one has at least."""
+    smaller = PEAKS[name](other) / PEAKS[name](spec)
+    cores = 1.0 if name == "bandwidth" else tile_cores(spec) / tile_cores(other)
+    return min(1.0, smaller * cores)
 
 
 def at_least(spec: DeviceSpec, other: DeviceSpec) -> bool:
@@ -312,20 +321,15 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     fp32 = spec.fp32_flops or spec.half_flops or 1e12
     plain = spec.fp32_matrix_flops or fp32
 
-    def share(peak: float, *, on_matrix: bool, energy: float = 1.0) -> float:
-        alone = spec.kind in ALONE
-        fed = law.power_at(energy * peak, spec, on_matrix=on_matrix) if alone else 1.0
+    def share(peak: float, *, on_matrix: bool) -> float:
+        fed = law.power_at(peak, spec, on_matrix=on_matrix) if spec.kind in ALONE else 1.0
         return fed * (matrix if on_matrix else vector)
 
     half, tf32 = spec.half_flops or fp32, spec.tf32_flops
     # Who publishes a peak in 16 bits alone has nothing but a matrix engine.
     on_matrix = half > ON_MATRIX_FROM * plain or not spec.fp32_flops
     full = share(plain, on_matrix=False)
-    rounded = (
-        share(tf32, on_matrix=True, energy=TF32_ENERGY) * law.scalars["tf32"].sigmoid().item()
-        if tf32
-        else full
-    )
+    rounded = share(tf32, on_matrix=True) * law.scalars["tf32"].sigmoid().item() if tf32 else full
     return {
         "half": _short(share(half, on_matrix=on_matrix)),
         "tf32": _short(rounded),

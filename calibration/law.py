@@ -18,6 +18,7 @@ from traintime.forecast.kernel_time import (
     num_tiles,
     share_of_side,
     share_of_waves,
+    stretch,
     widening,
 )
 from traintime.hardware.devices import DeviceSpec
@@ -27,7 +28,6 @@ START = {
     "fp32": 0.0,
     "bandwidth_share": 1.1,  # logit of a share
     "bytes_at_start": math.log(1e6),
-    "passes": math.log(2.0),
     "rows_least": math.log(30.0),
     "columns_least": math.log(30.0),
     "inner_at_half": math.log(30.0),
@@ -45,7 +45,6 @@ PULL = {
     "fp32": 0.3,
     "bandwidth_share": 0.3,
     "bytes_at_start": 0.05,
-    "passes": 0.1,
     "rows_least": 0.05,
     "columns_least": 0.05,
     "inner_at_half": 0.05,
@@ -62,7 +61,6 @@ PULL_TO_KIND = {
     "fp32": 100.0,
     "bandwidth_share": 1.0,
     "bytes_at_start": 8.0,
-    "passes": 1.0,
     "rows_least": 8.0,
     "columns_least": 8.0,
     "inner_at_half": 8.0,
@@ -206,17 +204,11 @@ class Law(nn.Module):
         moved = points.num_bytes * (1 + converted)
         cache_bytes = static.cache_bytes.index_select(0, points.point)
         gain = bandwidth_gain(moved, self.scalars["cache_gain"].exp(), cache_bytes)
-        handled = moved * of(of_classes["passes"].exp())
-        handled = handled / static.core_bandwidth.index_select(0, points.point)
         least = moved
         moved = moved + of(of_classes["bytes_at_start"].exp()) * static.in_turn
-        from_memory = moved / (rate * log_share.exp() * gain)
         peak_rate = static.bandwidth.index_select(0, points.point)
-        from_memory = no_faster(from_memory, least / (peak_rate * gain), BEND)
-        joined = kernel_seconds(
-            from_memory * 1e6, (handled * 1e6).clamp_min(1e-4), exponent(self.scalars["overlap"])
-        )
-        return joined * 1e-6
+        seconds = moved / (rate * log_share.exp() * gain)
+        return no_faster(seconds, least / (peak_rate * gain), BEND)
 
     def _arithmetic_s(
         self,
@@ -243,7 +235,7 @@ class Law(nn.Module):
         tiles = num_tiles(batch, rows, columns, inner, inner_tile)
         share = log_share.exp() * share_of_side(inner, of(of_classes["inner_at_half"].exp()))
         share = share * share_of_waves(tiles, products.cores, of(of_classes["waves_at_half"].exp()))
-        longer = 1 + loads
+        longer = stretch(loads, exponent(self.scalars["tile_overlap"]))
         peak = products.peak * products.log_cap.exp()
         seconds = products.flops * longer / (sustained * share)
         return no_faster(seconds, products.flops / peak, BEND)

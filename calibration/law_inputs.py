@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from points import Points, is_product, on_vector_units
-from traintime.forecast.device_step import USUAL_CACHE_BYTES, core_bandwidth, tile_cores
+from traintime.forecast.device_step import USUAL_CACHE_BYTES, tile_cores
 from traintime.forecast.kernel_classes import (
     by_winograd,
     slow_in_nhwc,
@@ -71,7 +71,6 @@ class Static:
     peak: Tensor
     bandwidth: Tensor
     cache_bytes: Tensor
-    core_bandwidth: Tensor
     device: Tensor
     likeness: Tensor
     architecture: Tensor
@@ -113,7 +112,6 @@ def prepare(
     by_layout = torch.tensor([depends_on_layout(name) for name in points.classes])
     contiguous = points.contiguous[at] & by_layout[points.kernel_class]
     fed_peak = torch.where(on_matrix, peak, torch.minimum(peak, fp32_peak[at]))
-    fed_peak = torch.where(rounded, TF32_ENERGY * peak, fed_peak)
     cores = torch.tensor([tile_cores(s) for s in points.spec])[at]
     log_watts = torch.tensor([math.log(watts_of(s)) for s in points.spec])[at]
     year = torch.tensor([years_after_2020(s) for s in points.spec])[at]
@@ -151,7 +149,6 @@ def prepare(
         peak=peak,
         bandwidth=torch.tensor([s.bandwidth or 1.0 for s in points.spec]),
         cache_bytes=torch.tensor([float(s.cache_bytes or USUAL_CACHE_BYTES) for s in points.spec]),
-        core_bandwidth=torch.tensor([core_bandwidth(s) for s in points.spec]),
         device=torch.tensor([keys.index(s.key) for s in points.spec]),
         likeness=torch.stack([likeness(find_device(key), keys) for key in keys]),
         architecture=torch.tensor([architectures.index(s.architecture) for s in points.spec]),
@@ -223,8 +220,6 @@ ON_MATRIX_FROM = 1.5
 """Times the fp32 peak: a product that is computed faster than that is on a matrix engine."""
 
 
-TF32_ENERGY = 1.0
-"""Of a product in TF32 beside one in 16 bits: the same engine is as busy with half as many."""
 MEMORY_JOULES_PER_BYTE = 60e-12
 """Beside arithmetic: where the rate over the power limit meets zero in Zeus's table, 25 W with the
 0.9 TB/s of a V100 and 75 W with the 0.7 TB/s of an A40 (zeus_power_throughput.csv)."""

@@ -37,7 +37,6 @@ class KernelClass:
         peak_share_fp32: The same in 32 bits.
         bandwidth_share: Of the memory's bandwidth.
         bytes_at_start: Traffic that a kernel costs before its own.
-        passes: How often cores load or store what a kernel moves, with all that takes them as long.
         rows_least: Rows of the result that keep a core of 10¹² FLOP/s computing.
         columns_least: See there.
         inner_at_half: Inner side at which any core does.
@@ -60,7 +59,6 @@ class KernelClass:
     inner_at_half: float = 0.0
     waves_at_half: float = 0.0
     misaligned_share: float = 1.0
-    passes: float = 0.0
     contiguous_peak_share: float = 1.0
     contiguous_bandwidth_share: float = 1.0
     contiguous_bandwidth_share_fp32: float = 1.0

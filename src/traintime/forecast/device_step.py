@@ -40,8 +40,6 @@ USUAL_CORES = 64
 """Of a device whose own are not known, or are no such thing."""
 USUAL_CACHE_BYTES = 4 * MIB
 """Of a device whose own is not known: that of most devices before 2020."""
-BYTES_PER_CLOCK = 128.0
-"""That a multiprocessor loads or stores: a value of 4 bytes for each of 32 threads."""
 FORWARD_CALLS = 0.4
 """Share of a step's dispatched operations that its forward has, taken to be alike in all models."""
 
@@ -55,7 +53,6 @@ class KernelWork(NamedTuple):
         idle: How much longer that takes for each core; few tiles leave cores idle.
         traffic: Bytes over the share of the sustained bandwidth, were there no cache.
         cacheable: Bytes of it that a cache may hold.
-        handled: Bytes that cores load and store.
         loading: How long a core of 10¹² FLOP/s loads a tile's values, over its arithmetic.
     """
 
@@ -64,7 +61,6 @@ class KernelWork(NamedTuple):
     idle: float
     traffic: float
     cacheable: float
-    handled: float
     loading: float = 0.0
 
 
@@ -194,7 +190,7 @@ def _work(
     in_turn = steps_in_turn(kernel.kind, batch)
     traffic, cacheable = _traffic(kernel, num_bytes, in_turn, parameters, layout)
     if not flops:
-        return KernelWork(0.0, 0.0, 0.0, traffic, cacheable, cacheable * shape.passes)
+        return KernelWork(0.0, 0.0, 0.0, traffic, cacheable)
     as_in_16_bits = kernel.half or (tf32 and kernel.kind not in ON_VECTOR_UNITS)
     share = shape.peak_share if as_in_16_bits else shape.peak_share_fp32
     if kernel.half:
@@ -210,7 +206,6 @@ def _work(
         idle=shape.waves_at_half / num_tiles(batch / in_turn, rows, columns, inner, inner_tile),
         traffic=traffic,
         cacheable=cacheable,
-        handled=cacheable * shape.passes,
         loading=loading(
             rows, columns, shape.rows_least, shape.columns_least, 2.0 if kernel.half else 4.0
         ),
@@ -252,7 +247,6 @@ class Rates:
         peak_vector: FLOP/s outside the matrix engine by the data sheet.
         peak_bandwidth: Byte/s by the data sheet, of kernels that are launched one by one.
         cache_bytes: Of the cache that all cores share.
-        core_bandwidth: Byte/s that all cores load and store.
         cores: Streaming multiprocessors.
         peak: FLOP/s by the data sheet for the precision asked for.
         tiled: Whether products are cut into tiles that cores share, as GPUs do it.
@@ -270,7 +264,6 @@ class Rates:
     peak_vector: float
     peak_bandwidth: float
     cache_bytes: float
-    core_bandwidth: float
     cores: float
     peak: float
     tiled: bool
@@ -310,7 +303,6 @@ def rates(spec: DeviceSpec, precision: DevicePrecision, shares: DeviceShares) ->
         # A compiler that sees the whole step joins kernels: less is moved than kernels alone move.
         peak_bandwidth=inf if spec.kind in ACCELERATORS else bandwidth,
         cache_bytes=spec.cache_bytes or USUAL_CACHE_BYTES,
-        core_bandwidth=core_bandwidth(spec),
         cores=tile_cores(spec),
         peak=half if precision in ("amp", "half") else full,
         tiled=spec.kind not in ACCELERATORS,
@@ -323,17 +315,6 @@ def tile_cores(spec: DeviceSpec) -> float:
     """Return how many cores share the tiles of a product; usual ones where that is not known."""
     known = None if spec.kind in ACCELERATORS else spec.cores
     return float(known or USUAL_CORES)
-
-
-def core_bandwidth(spec: DeviceSpec) -> float:
-    """Return the byte/s that all cores of a device load and store; no limit if that is not known.
-
-    Memory that is fast beside its cores, as that of large GPUs, is not used up by kernels that do
-    more with each value than move it.
-    """
-    if spec.kind in ACCELERATORS or not (spec.cores and spec.clock_hz):
-        return inf
-    return spec.cores * spec.clock_hz * BYTES_PER_CLOCK
 
 
 def predict_device_step(
@@ -397,12 +378,10 @@ def _kernel_time(
     kernel, count = one.kernel, one.kernel.count
     work = one.contiguous if contiguous else one.channels_last
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
-    from_memory_s = work.traffic / (device.bandwidth * gain)
-    in_cores_s = work.handled / device.core_bandwidth
-    if from_memory_s:
+    traffic_s = work.traffic / (device.bandwidth * gain)
+    if traffic_s:
         least_s = work.cacheable / (device.peak_bandwidth * gain)
-        from_memory_s = no_faster(from_memory_s, least_s, parameters.bend)
-    traffic_s = kernel_seconds(from_memory_s, in_cores_s, parameters.overlap)
+        traffic_s = no_faster(traffic_s, least_s, parameters.bend)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
         arithmetic_s = _arithmetic_s(one, work, device, parameters)

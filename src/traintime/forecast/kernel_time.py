@@ -1,13 +1,12 @@
 """The law of a kernel's time on a device: arithmetic, memory traffic, launch.
 
-    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p + (Q·n / L)^p)^(1/p) + t₀
+    t = ((F / (P·s·e·g))^p + (Q / (B·r·b·h))^p)^(1/p) + t₀
 
 F are FLOP, P the device's peak for the kernel's number format, s the share of it that the device
 sustains, e the share that this kind of kernel reaches at best, and g how much of that is left at
 its sides. Q are bytes, B the bandwidth, r the share of it that the device sustains, b what the kind
 reaches of that, and h what the cache adds where there are few bytes. p joins both: they overlap,
-but not wholly. t₀ is what a kernel costs at least. L are the bytes that cores load and store in a
-second, and n how often the kind does so with all that it moves.
+but not wholly. t₀ is what a kernel costs at least.
 
 Whatever the shares are, no kernel's arithmetic takes less than F / P, and its traffic no less than
 Q / (B·h): both are joined with what the shares say (`no_faster`). Only a 3×3 convolution in full
