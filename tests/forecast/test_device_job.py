@@ -15,7 +15,7 @@ from traintime.forecast.data_parallel import (
 from traintime.forecast.device_forecast import DeviceForecast
 from traintime.forecast.device_job import forecast_on_device
 from traintime.forecast.device_memory import HEAP_SIGMA
-from traintime.forecast.device_parameters import KNOWN_DEVICE, SPECS_ONLY
+from traintime.forecast.device_parameters import KNOWN_DEVICE, LANGUAGE_MODELS, SPECS_ONLY
 from traintime.hardware.devices import DeviceCount
 from traintime.units import GIB
 from traintime.workload.kernels import Amount
@@ -172,6 +172,18 @@ def test_operations_that_no_rule_counts_are_named():
     strange = graph(unknown=tuple(f"own.op{number}" for number in range(7)))
     said = "\n".join(forecast(strange).assumptions)
     assert "Of own.op0, own.op1, own.op2, own.op3, own.op4 and 2 others the bytes" in said
+
+
+def test_a_language_model_is_as_uncertain_as_those_that_were_measured():
+    text = graph(input_shape=(128,), size_unit="tokens")
+    asked = job(sample=Sample((128,), tokens=True))
+    for of_words, expected in ((0.3, 0.3), (0.1, 0.2)):
+        spread = parameters().spread | {LANGUAGE_MODELS: of_words}
+        law = parameters(spread=spread)
+        sized = sized_model(lambda _: text, asked.sample, law)
+        answer = forecast_on_device(asked, sized, DeviceCount(card()), law)
+        assert answer.step_time_s.sigma == pytest.approx(expected)
+        assert forecast(law=law).step_time_s.sigma == pytest.approx(0.2)  # images as before
 
 
 def test_text_is_said_in_tokens_and_scaled_by_length():
