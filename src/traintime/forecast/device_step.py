@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import DeviceShares, Parameters
 from traintime.forecast.kernel_classes import (
+    WINOGRAD_WINDOW,
     by_winograd,
     class_name,
     misalignment,
@@ -369,7 +370,9 @@ def _peak(flops: float, products: Sequence[KernelTime], device: Rates) -> float:
 
 
 def _by_winograd(kernel: Kernel, device: Rates) -> bool:
-    return device.in_fp32(kernel) and by_winograd(class_name(kernel))
+    # A name takes long to make, and few kernels are such convolutions.
+    may_be = kernel.kind == "convolution" and kernel.window == WINOGRAD_WINDOW
+    return may_be and device.in_fp32(kernel) and by_winograd(class_name(kernel))
 
 
 def _kernel_time(
@@ -381,7 +384,7 @@ def _kernel_time(
     traffic_s = work.traffic / (device.bandwidth * gain)
     if traffic_s:
         least_s = work.cacheable / (device.peak_bandwidth * gain)
-        traffic_s = no_faster(traffic_s, least_s, parameters.bend)
+        traffic_s = _no_faster(traffic_s, least_s, parameters.bend)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
         arithmetic_s = _arithmetic_s(one, work, device, parameters)
@@ -406,11 +409,19 @@ def _arithmetic_s(
     as_fp32 = kernel.half and device.in_fp32(kernel)
     seconds = (work.arithmetic_fp32 if as_fp32 else work.arithmetic) / sustained
     if not device.tiled:
-        return no_faster(seconds, least_s, parameters.bend)
+        return _no_faster(seconds, least_s, parameters.bend)
     wide = widening(sustained / device.cores, parameters.tile_growth)
     longer = stretch(wide * work.loading, parameters.tile_overlap)
     seconds *= longer * (1.0 + work.idle * device.cores)
-    return no_faster(seconds, least_s, parameters.bend)
+    return _no_faster(seconds, least_s, parameters.bend)
+
+
+NEAR_PEAK = 0.25
+"""Of the least time over a time, below which they do not touch: 1e-6 of it at the bend of 8."""
+
+
+def _no_faster(seconds: float, least_s: float, bend: float) -> float:
+    return no_faster(seconds, least_s, bend) if least_s > NEAR_PEAK * seconds else seconds
 
 
 def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:

@@ -27,13 +27,16 @@ def class_name(kernel: Kernel) -> str:
     return f"{name}/{min(kernel.window, WIDEST_WINDOW)}"
 
 
+WINOGRAD_WINDOW = 3
+
+
 def by_winograd(name: str) -> bool:
     """Say whether full fp32 has Winograd's algorithm for a class.
 
     Args:
         name: Of the class.
     """
-    return name.startswith("convolution/") and name.endswith("/3")
+    return name.startswith("convolution/") and name.endswith(f"/{WINOGRAD_WINDOW}")
 
 
 CASTS = "_to_copy"
