@@ -36,6 +36,7 @@ from traintime.hardware.devices import devices
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
+from best_products import SOURCE as ONE_PRODUCT
 from fit import Fitting, Row, errors, gather, read_rows, source_of
 from measured_rows import StepRow, timm_family
 
@@ -113,6 +114,13 @@ QUESTIONS = (
         lambda row: source_of(row) == TRANSFORMERS,
         device_group,
         "whole models",
+    ),
+    Question(
+        "best products",
+        "the fastest product in 16 bits of unseen devices",
+        lambda row: source_of(row) == ONE_PRODUCT,
+        device_group,
+        "device",
     ),
 )
 

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor
 
 import accelerators
+from best_products import SOURCE as ONE_PRODUCT
+from best_products import best_products
 from large_steps import graph_of, large_steps
 from law import BEND, START, Law, exponent, fit
 from law_inputs import (
@@ -67,6 +70,7 @@ WEIGHTS = {
     "neusight": 4.0,
     "llm-foundry": 2.0,
     "vtrain": 1.0,
+    "mamf": 2.0,
     "": 0.08,
 }
 """Of a row of each table; NeuSight's single operations count little each."""
@@ -105,6 +109,11 @@ class Fitting:
         """The measured rows."""
         return self.static.points.rows
 
+    @cached_property
+    def well_known_devices(self) -> frozenset[str]:
+        """Keys of the devices of which more is known than their best product."""
+        return frozenset(row.device for row in self.rows if row.source != ONE_PRODUCT)
+
     def weights(self, keep: Callable[[Row], bool] = lambda _: True) -> Tensor:
         """Return (R,) weights, 0 for rows that are left out."""
         counts = Counter((source_of(row), row.device) for row in self.rows)
@@ -134,8 +143,8 @@ def _evened(count: int) -> float:
 
 
 def source_of(row: Row) -> str:
-    """Return the table of a row; none for a single operation."""
-    return row.source if isinstance(row, StepRow) else ""
+    """Return the table of a row; none for one of many single operations."""
+    return row.source
 
 
 def gather(rows: Sequence[Row]) -> Fitting:
@@ -150,7 +159,12 @@ def gather(rows: Sequence[Row]) -> Fitting:
 
 def read_rows(folder: Path) -> list[Row]:
     """Return all rows that the fit uses."""
-    return [*step_rows(folder), *large_steps(folder), *op_rows(folder, MOST_OPS)]
+    return [
+        *step_rows(folder),
+        *large_steps(folder),
+        *best_products(folder),
+        *op_rows(folder, MOST_OPS),
+    ]
 
 
 def to_json(law: Law, fitting: Fitting, spread: Mapping[str, float]) -> dict[str, Any]:
@@ -340,12 +354,12 @@ def _shares(law: Law, fitting: Fitting, spec: DeviceSpec) -> dict[str, float | s
     }
 
 
-def _known(fitting: Fitting, spec: DeviceSpec) -> str:
-    """Return the measured device that a device is, by its key or by all of its figures."""
-    if spec.key in fitting.devices:
-        return spec.key
-    twins = (key for key in fitting.devices if _figures(find_device(key)) == _figures(spec))
-    return next(twins, "")
+def _is_known(fitting: Fitting, spec: DeviceSpec) -> bool:
+    """Say whether more than one product of a device was measured, or of one with its figures."""
+    return any(
+        key == spec.key or _figures(find_device(key)) == _figures(spec)
+        for key in fitting.well_known_devices
+    )
 
 
 def _figures(spec: DeviceSpec) -> tuple[object, ...]:
@@ -354,9 +368,10 @@ def _figures(spec: DeviceSpec) -> tuple[object, ...]:
 
 
 def _evidence(fitting: Fitting, spec: DeviceSpec) -> str:
-    if _known(fitting, spec):
+    if _is_known(fitting, spec):
         return KNOWN_DEVICE
-    return SPECS_ONLY if spec.architecture in fitting.architectures else UNKNOWN_ARCHITECTURE
+    kin = {find_device(key).architecture for key in fitting.well_known_devices}
+    return SPECS_ONLY if spec.architecture in kin else UNKNOWN_ARCHITECTURE
 
 
 def _sigmoid(value: float) -> float:

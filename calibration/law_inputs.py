@@ -212,7 +212,7 @@ def log_caps(classes: Sequence[str]) -> Tensor:
 
 def software_of(row: object) -> str:
     """Return what rows of one framework share: an offset that no forecast has."""
-    name = f"{getattr(row, 'source', 'neusight-ops')} {getattr(row, 'software', '')}"
+    name = f"{getattr(row, 'source', '') or 'neusight-ops'} {getattr(row, 'software', '')}"
     return name.strip()
 
 

@@ -57,7 +57,7 @@ class StepRow:
 
 @dataclass(frozen=True)
 class OpRow:
-    """One measured operation: of NeuSight's table (fp32, forward) or of `benchmarks/gpu_ops.py`.
+    """One measured operation: of NeuSight's table, `benchmarks/gpu_ops.py` or `best_products.py`.
 
     Args:
         kind: As `Kernel.kind`.
@@ -71,6 +71,7 @@ class OpRow:
         precision: "fp32", "tf32", "bf16" or "fp16".
         stride: Of a convolution; 1 otherwise.
         memory_format: Of images "contiguous" or "channels_last"; "" elsewhere or if not stated.
+        source: Short name of the table; none of those that hold many operations.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class OpRow:
     precision: str = "fp32"
     stride: int = 1
     memory_format: str = ""
+    source: str = ""
 
 
 def step_rows(folder: Path) -> list[StepRow]:
