@@ -3,6 +3,7 @@
     python benchmarks/cpu_models.py                    # 80 cases, five to six minutes
     python benchmarks/cpu_models.py --only nanogpt     # one model anew, the others as they were
     python benchmarks/cpu_models.py --budget 6.5       # longer epochs
+    python benchmarks/cpu_models.py --more             # another hour beside those measured before
 
 Each model is trained in fp32 and under bf16 autocast at two batch sizes, every case in a process of
 its own: forked after the imports, so that its memory is its own. A step is forward, loss, backward,
@@ -97,6 +98,7 @@ class Measured:
         processor: What the processor sustained right before.
         cores_used_by_others: Cores that other processes kept busy meanwhile, on average.
         measured_at: When.
+        hour: When measuring began: cases of one hour are of one state of the machine.
     """
 
     model: str
@@ -120,11 +122,7 @@ class Measured:
     processor: ProcessorRates
     cores_used_by_others: float
     measured_at: str
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What tells its case from the others."""
-        return self.model, self.precision, self.batch_size
+    hour: str
 
 
 def main() -> None:
@@ -133,21 +131,23 @@ def main() -> None:
     facts = measured_on.measured_on(["traintime"])
     keep_freed_memory()
     console = Console(width=120)
-    kept = _kept(given.out, facts) if given.only else {}
+    kept = _kept(given.out, facts) if given.only or given.more else []
+    if given.only:
+        kept = [row for row in kept if row.model != given.only]
     failures: list[str] = []
     cases, began_s = list(_cases(given.only)), perf_counter()
     for case in cases:
         try:
-            kept[case.key] = measure(case, given.budget)
-            line = _in_words(kept[case.key])
+            kept.append(measure(case, given.budget, facts["date"]))
+            line = _in_words(kept[-1])
         except RuntimeError as error:
             line = f"{' '.join(map(str, case.key))}: {error}"
             failures.append(line)
         console.print(f"{perf_counter() - began_s:5.0f} s  {line}", highlight=False)
-        rows = [asdict(row) for row in kept.values()]
+        rows = [asdict(row) for row in kept]
         measured_on.write(given.out, {"measured_on": facts, "failures": failures, "cases": rows})
     if kept:
-        others = statistics.median(row.cores_used_by_others for row in kept.values())
+        others = statistics.median(row.cores_used_by_others for row in kept)
         console.print(measured_on.in_words(facts, others), highlight=False)
     sys.exit(1 if failures else 0)
 
@@ -160,24 +160,32 @@ def _cases(only: str | None) -> Iterator[Case]:
                     yield Case(model, precision, batch_size)
 
 
-def _kept(path: Path, facts: dict[str, Any]) -> dict[tuple[str, str, int], Measured]:
-    """Return what was measured before, if it was on this machine with these packages."""
+def _kept(path: Path, facts: dict[str, Any]) -> list[Measured]:
+    """Return what was measured before, if it was on such a machine with this torch."""
     if not path.exists():
-        return {}
+        return []
     before = json.loads(path.read_text(encoding="utf-8"))
-    if any(facts[name] != before["measured_on"][name] for name in ("cpu_model", "packages")):
-        return {}
+    if any(of(facts) != of(before["measured_on"]) for of in (_cpu, _torch)):
+        return []
     rates = [ProcessorRates(**row.pop("processor")) for row in before["cases"]]
-    rows = [Measured(**row, processor=of) for row, of in zip(before["cases"], rates, strict=True)]
-    return {row.key: row for row in rows}
+    return [Measured(**row, processor=of) for row, of in zip(before["cases"], rates, strict=True)]
 
 
-def measure(case: Case, budget_s: float) -> Measured:
+def _cpu(facts: dict[str, Any]) -> str:
+    return facts["cpu_model"]
+
+
+def _torch(facts: dict[str, Any]) -> str:
+    return facts["packages"]["traintime"]["torch"]
+
+
+def measure(case: Case, budget_s: float, hour: str) -> Measured:
     """Train a case in a forked process and return what it took.
 
     Args:
         case: What to train.
         budget_s: Seconds for the counted steps and the epochs together.
+        hour: When measuring began.
 
     Raises:
         RuntimeError: The process gave no result.
@@ -217,6 +225,7 @@ def measure(case: Case, budget_s: float) -> Measured:
         processor=processor,
         cores_used_by_others=round(busy, 3),
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        hour=hour,
         **told,
     )
 
@@ -338,7 +347,9 @@ def _in_words(row: Measured) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=[model.name for model in MODELS], metavar="NAME")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--only", choices=[model.name for model in MODELS], metavar="NAME")
+    some.add_argument("--more", action="store_true", help="keep what was measured before")
     parser.add_argument(
         "--budget", type=float, default=2.4, help="seconds a case counts: steps and three epochs"
     )

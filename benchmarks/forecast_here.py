@@ -62,6 +62,7 @@ class Answer:
     memory_sigma: float
     tensor_bytes: float
     flops_over_peak_s: float
+    hour: str
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ def _all_anew(measured: dict[str, Any]) -> dict[str, Any]:
         "answers": [asdict(answer) for answer in answers],
         "spread": float(f"{_width(answers) / Z80:.4g}"),
         "rows": [_steps(answers), _after_ten(answers), _memory(answers)],
-        "notes": [_families(answers), _worst(answers), _baseline(answers)],
+        "notes": [_hours(answers), _families(answers), _worst(answers), _baseline(answers)],
     }
 
 
@@ -99,11 +100,11 @@ def _with_earlier(before: dict[str, Any], measured: dict[str, Any]) -> dict[str,
 
     How steady a shared machine is changes from hour to hour, so earlier hours count as well.
     """
-    errors = [
-        float(f"{math.log(_epoch_after_ten(case) / case['epoch_s']):.4g}")
-        for case in measured["cases"]
-    ]
-    return before.get("after_ten_steps", {}) | {measured["measured_on"]["date"]: errors}
+    hours: dict[str, list[float]] = {}
+    for case in measured["cases"]:
+        error = math.log(_epoch_after_ten(case) / case["epoch_s"])
+        hours.setdefault(case["hour"], []).append(float(f"{error:.4g}"))
+    return before.get("after_ten_steps", {}) | hours
 
 
 def _epoch_after_ten(case: dict[str, Any]) -> float:
@@ -148,6 +149,7 @@ def _answer(case: dict[str, Any], parameters: ProcessorParameters) -> Answer:
         forecast_epoch_s=_epoch_after_ten(case),
         epoch_spread=case["epoch_spread"],
         flops_over_peak_s=flops / (peak or math.inf),
+        hour=case["hour"],
         **_memory_of(graph, case),
     )
 
@@ -267,10 +269,25 @@ def _memory(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
+def _hours(answers: Sequence[Answer]) -> str:
+    def text(hour: str) -> str:
+        here = [a for a in answers if a.hour == hour]
+        steps = _summary([_off(a.forecast_step_s, a.step_s) for a in here])
+        epochs = _summary([_off(a.forecast_epoch_s, a.epoch_s) for a in here])
+        return f"on {hour[:10]} {_pair(steps)} and {_pair(epochs)}"
+
+    hours = sorted({a.hour for a in answers})
+    return f"A step, and an epoch after ten steps, by the hour: {'; '.join(map(text, hours))}."
+
+
+def _pair(found: dict[str, float]) -> str:
+    return f"{found['median']:.1%} · {found['p90']:.1%}"
+
+
 def _families(answers: Sequence[Answer]) -> str:
     def text(name: str, test: Callable[[Answer], bool]) -> str:
         found = _summary([_off(a.forecast_step_s, a.step_s) for a in answers if test(a)])
-        return f"{name} {found['median']:.1%} · {found['p90']:.1%}"
+        return f"{name} {_pair(found)}"
 
     families = sorted({a.family for a in answers})
     parts = [text(f, lambda a, f=f: a.family == f) for f in families]

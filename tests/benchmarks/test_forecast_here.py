@@ -25,7 +25,7 @@ def result_of(case: dict) -> dict:
     text = (BENCHMARKS / "results" / "forecast_here.json").read_text(encoding="utf-8")
     whole = json.loads(text)
     named = ("model", "precision", "batch_size")
-    (answer,) = (a for a in whole["answers"] if all(a[name] == case[name] for name in named))
+    answer = next(a for a in whole["answers"] if all(a[name] == case[name] for name in named))
     return whole | {"answers": [answer]}
 
 
