@@ -359,6 +359,15 @@ def test_devices_are_sorted_by_a_step_where_no_more_is_known():
 # Several devices
 
 
+def test_remedies_are_tried_for_devices_that_are_named():
+    large = RESNET | {"batch_size": 2048}
+    (named,) = traintime.forecast_devices(**large, devices="t4")
+    (among_all,) = (one for one in traintime.forecast_devices(**large) if one.device == "t4")
+    assert "It would fit with accumulate=" in named.assumptions[0]
+    assert among_all.assumptions[0].endswith("What would make it fit, device=t4 alone says")
+    assert named.step_time_s == among_all.step_time_s
+
+
 def test_every_device_is_answered_or_said_to_be_left_out():
     told = Told()
     answers = traintime.forecast_devices(**RESNET, listener=told)
@@ -536,8 +545,10 @@ def test_steps_that_cannot_be_taken_are_refused(fields: dict[str, Any], said: st
 def test_no_steps_of_a_model_without_its_code():
     with pytest.raises(InputError, match=r"by its operations alone.*model=timm:NAME"):
         traintime.forecast(**RESNET, pilot=10)
-    with pytest.raises(InputError, match="trains lenet itself and watches every step"):
-        traintime.forecast(model="lenet", data="mnist", pilot=10)
+    with pytest.raises(InputError, match="on this machine, and device=t4 asks for another"):
+        traintime.forecast(model="lenet", data="mnist", pilot=10, device="t4")
+    with pytest.raises(InputError, match="on this machine, and samples=500 asks for another"):
+        traintime.forecast(model="lenet", data="mnist", pilot=10, samples=500)
     with pytest.raises(InputError, match="several devices were asked for"):
         traintime.forecast_devices(**RESNET, devices="t4,v100-sxm2-16gb", pilot=10)
 

@@ -13,6 +13,7 @@ from tests.data.tables import loans
 from traintime import Forecast
 from traintime.api import trial
 from traintime.api.listener import Listener
+from traintime.errors import InputError
 from traintime.forecast.trial import TRIAL_SIGMA
 from traintime.recipe import Recipe
 
@@ -20,6 +21,14 @@ from .known_machine import QUICK
 
 LONGER = QUICK | {"epochs": 6}
 """120 steps: enough to be tried."""
+
+
+class Told(Listener):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 class Ear(Listener):
@@ -129,6 +138,47 @@ def test_a_budget_that_is_over_by_then_keeps_its_forecast(monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "try_steps", slow)
     result = traintime.train(**QUICK | {"epochs": 50, "budget": "5s"})
     assert result.forecast.evidence == "measured on this machine"
+
+
+def test_a_forecast_can_take_steps_without_having_the_data(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise AssertionError("nothing is read")
+
+    monkeypatch.setattr("traintime.data.fetch.load_raw", fail)
+    told = Told()
+    answer = traintime.forecast(**LONGER, pilot=6, listener=told)
+    assert isinstance(answer, Forecast)
+    assert answer.evidence == "run on this machine"
+    assert answer.assumptions[0].startswith("4 steps were tried here")
+    assert answer.assumptions[1].startswith("the data set is in the cache")
+    assert answer.step_time_s.sigma == pytest.approx(TRIAL_SIGMA)
+    assert "Taking 6 steps of mlp" in told.lines[-1]
+    by_rates = traintime.forecast(**LONGER)
+    assert isinstance(by_rates, Forecast)
+    prepare, by_rates_prepare = answer.stages_s["prepare"], by_rates.stages_s["prepare"]
+    assert prepare.median == pytest.approx(by_rates_prepare.median)
+
+
+@pytest.mark.parametrize("pilot", [3, "many", 10**6])
+def test_steps_that_are_too_few_or_no_number_are_refused(pilot: object):
+    with pytest.raises(InputError, match="pilot"):
+        traintime.forecast(**LONGER, pilot=pilot)
+
+
+def test_steps_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(trial, "time_steps", fail)
+    with pytest.raises(InputError, match=r"does not fit into memory.*leave pilot= out"):
+        traintime.forecast(**LONGER, pilot=6)
+
+
+def test_a_table_can_be_asked_for_steps(tmp_path: Path):
+    path = loans(tmp_path / "loans.csv", 600)
+    fields = {"model": "mlp", "hidden": (8,), "batch_size": 8, "epochs": 4, "device": "cpu"}
+    answer = traintime.forecast(data=str(path), label="Status", pilot=6, **fields)
+    assert answer.evidence == "run on this machine"
 
 
 def test_a_table_is_tried_too(tmp_path: Path):

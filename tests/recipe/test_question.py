@@ -242,7 +242,6 @@ def test_every_field_is_described():
         "input",
         "sharding",
         "recompute",
-        "pilot",
     }
     assert of_questions == ONLY_ASKED
     assert {"lr", "target", "hidden", "seed"} < ONLY_TRAINED

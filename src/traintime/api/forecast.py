@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from traintime.api.input_plan import with_input
-from traintime.api.job import RecipeLike, forecast_known_job, profile_for, read_job
+from traintime.api.job import (
+    RecipeLike,
+    forecast_known_job,
+    profile_for,
+    read_job,
+    startup_seconds,
+)
 from traintime.api.listener import Listener
 from traintime.api.pilot import after_pilot, check_pilot
 from traintime.errors import InputError, UnknownNameError
@@ -18,7 +24,8 @@ from traintime.hardware.devices import EVERY_DEVICE
 from traintime.hardware.threads import share_processor
 from traintime.recipe import Recipe
 from traintime.recipe.parse import read_fields
-from traintime.recipe.question import Question
+from traintime.recipe.question import Question, make_question
+from traintime.units import format_duration
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,10 +97,7 @@ def forecast(
     share_processor()
     asked = _look_up(recipe, example_batch, loss, fields, asks_of_devices)
     if asked is None:
-        assert not isinstance(recipe, Question)
-        job = read_job(recipe, fields, say=listener.say)  # pyright: ignore[reportArgumentType]
-        profile = profile_for(job, listener)
-        return forecast_known_job(with_input(job, profile.device), profile)
+        return _forecast_here({**_fields_of(recipe), **fields}, listener)  # pyright: ignore[reportArgumentType]
     check_pilot(asked)
     devices = find_devices(asked.device, listener)
     if len(devices) != 1:
@@ -103,6 +107,32 @@ def forecast(
         )
     answer = _forecast_each(asked, devices, listener, skip=False)[0]
     return after_pilot(asked, answer, devices[0].spec, listener) if asked.pilot else answer
+
+
+def _forecast_here(fields: dict[str, Any], listener: Listener) -> Forecast:
+    """Forecast a job of our trainer on this machine, after a few of its steps if it is asked for.
+
+    Args:
+        fields: Of a recipe, and maybe `pilot`.
+        listener: Told of everything that takes time.
+    """
+    pilot = fields.pop("pilot", 0)
+    job = read_job(None, fields, say=listener.say)
+    num_steps = make_question({"model": job.recipe.model, "pilot": pilot}).pilot
+    profile = profile_for(job, listener)
+    job = with_input(job, profile.device)
+    startup_s = startup_seconds(profile)
+    answer = forecast_known_job(job, profile, startup_s=startup_s)
+    if not num_steps:
+        return answer
+    from traintime.api.trial import take_steps
+
+    listener.say(
+        f"Taking {num_steps} steps of {job.recipe.model}, "
+        f"about {format_duration(num_steps * answer.step_time_s.median)} ..."
+    )
+    trial = take_steps(job, answer, num_steps)
+    return forecast_known_job(job, profile, trial, startup_s)
 
 
 def forecast_devices(
@@ -195,7 +225,8 @@ def _forecast_each(
         asked: What is asked.
         devices: One or more.
         listener: Told what was left out.
-        skip: Leave out a device that cannot do it as asked, unless none can.
+        skip: Leave out a device that cannot do it as asked, unless none can, and look for no
+            remedies: they are many.
     """
     from traintime.forecast.asked_job import SizedModel, parameters_for, sized_model
     from traintime.forecast.device_job import forecast_on_device
@@ -212,7 +243,11 @@ def _forecast_each(
     for device in devices:
         try:
             kind = device.spec.kind
-            done.append(forecast_on_device(asked.job, model(kind), device, parameters_for(kind)))
+            done.append(
+                forecast_on_device(
+                    asked.job, model(kind), device, parameters_for(kind), tries_remedies=not skip
+                )
+            )
         except InputError as error:
             if not skip:
                 raise

@@ -111,14 +111,18 @@ def _refuse_lonely_samples(recipe: Recipe, train: int) -> None:
 
 
 def forecast_known_job(
-    job: KnownJob, profile: HardwareProfile, trial: Trial | None = None
+    job: KnownJob,
+    profile: HardwareProfile,
+    trial: Trial | None = None,
+    startup_s: float | None = None,
 ) -> Forecast:
     """Return the forecast of a job on a device, corrected by the runs that it finished before.
 
     Args:
         job: What is trained.
         profile: What the device sustains.
-        trial: Steps that were tried, if its data is prepared.
+        trial: Steps that were tried.
+        startup_s: Seconds before the job itself begins; if None, what this process has before it.
 
     Raises:
         InputError: Its deadline is past, or too near for a single step.
@@ -126,11 +130,15 @@ def forecast_known_job(
     if job.recipe.time_budget:
         refuse_past(job.recipe.time_budget)
     plan = plan_job(job.recipe, job.network, job.sizes, profile.device, profile)
-    reading = None if trial else reading_time(job.recipe, job.facts, job.input)
+    elapsed_s = trial.elapsed_s if trial else None
+    is_prepared = elapsed_s is not None
+    reading = None if is_prepared else reading_time(job.recipe, job.facts, job.input)
     rate = _input_rate(job, profile, plan, reading)
     compute_s, plan = plan.step.seconds, plan.fed(rate) if rate else plan
-    startup_s = 0.0 if "torch" in sys.modules else profile.import_s
-    startup_s = trial.elapsed_s if trial else startup_s
+    if elapsed_s is not None:
+        startup_s = elapsed_s
+    elif startup_s is None:
+        startup_s = startup_seconds(profile)
     under = conditions(job.recipe, plan.execution, plan.workload.graph.parameters, profile)
     pairs = finished_pairs(under)
     correction = correct(under, pairs, step_sigma(profile), profile.unsteadiness)
@@ -159,6 +167,11 @@ def forecast_known_job(
             return None
 
     return replace(forecast, advice=tuple(budget_advice(job.recipe, forecast, other)))
+
+
+def startup_seconds(profile: HardwareProfile) -> float:
+    """Return what this process needs before it can begin on a job."""
+    return 0.0 if "torch" in sys.modules else profile.import_s
 
 
 def _input_rate(

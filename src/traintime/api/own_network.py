@@ -14,7 +14,7 @@ from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.asked_job import DeviceJob
 from traintime.recipe import Recipe
 from traintime.recipe.data_folder import fold_name, folder_named_by, table_named_by
-from traintime.recipe.question import ONLY_TRAINED, Question, check_keys, make_question
+from traintime.recipe.question import ONLY_ASKED, ONLY_TRAINED, Question, check_keys, make_question
 from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample
 from traintime.workload.shipped import shipped_graph
@@ -80,9 +80,10 @@ def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:
     presets = {name: getattr(known.recipe, name) for name in both if name in Question.model_fields}
     question = make_question({**asked, **presets})
     if question.pilot:
+        beyond = sorted(fields.keys() & ONLY_ASKED) or ["device"]
         raise InputError(
-            f"pilot= is for models that another program trains. `traintime train` trains "
-            f"{question.model} itself and watches every step; leave pilot= out"
+            f"pilot= takes steps of the job that `traintime train` would do on this machine, and "
+            f"{beyond[0]}={fields[beyond[0]]} asks for another. Leave one of them out"
         )
     held_out = question.validation_samples
     job = DeviceJob(

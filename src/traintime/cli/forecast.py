@@ -207,7 +207,7 @@ def _print_of_this_machine(console: Console, answer: Forecast, fields: Mapping[s
     from traintime.api.job import read_job
     from traintime.report import terminal
 
-    recipe = read_job(None, fields).recipe
+    recipe = read_job(None, {key: fields[key] for key in fields if key != "pilot"}).recipe
     console.print(Text(terminal.title(recipe), "bold"))
     console.print()
     console.print(terminal.forecast_lines(recipe, answer))

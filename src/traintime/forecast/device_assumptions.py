@@ -55,7 +55,13 @@ SENT: Mapping[Sharding, str] = {
 
 
 def memory_lines(
-    job: DeviceJob, model: SizedModel, use: MemoryUse, device: DeviceCount, room: Room
+    job: DeviceJob,
+    model: SizedModel,
+    use: MemoryUse,
+    device: DeviceCount,
+    room: Room,
+    *,
+    tries_remedies: bool = True,
 ) -> Iterator[str]:
     """Say how much memory is missing and what would make the job fit, if it is likely not to.
 
@@ -65,20 +71,26 @@ def memory_lines(
         use: Of one device.
         device: How many of what.
         room: What came out.
+        tries_remedies: Whether to say what would.
     """
     if room.chance is None or room.capacity_bytes is None or room.chance >= SURE_ENOUGH:
         return
     missing = room.peak_bytes - room.capacity_bytes
+    remedy = (
+        _remedy(job, model, use, device, room)
+        if tries_remedies
+        else f"What would make it fit, device={device} alone says"
+    )
     expected = f"{format_bytes(room.peak_bytes)} are expected on each {device.spec.name}"
     if missing > 0:
         yield (
             f"It does not fit: {expected}, which has {format_bytes(room.capacity_bytes)}; "
-            f"{format_bytes(missing)} are missing. {_remedy(job, model, use, device, room)}"
+            f"{format_bytes(missing)} are missing. {remedy}"
         )
     else:
         yield (
             f"It may not fit: {expected} of {format_bytes(room.capacity_bytes)}, a chance of "
-            f"{format_percent(room.chance, 0)}. {_remedy(job, model, use, device, room)}"
+            f"{format_percent(room.chance, 0)}. {remedy}"
         )
 
 

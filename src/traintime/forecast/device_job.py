@@ -32,9 +32,21 @@ from traintime.units import Interval
 
 
 def forecast_on_device(
-    job: DeviceJob, model: SizedModel, device: DeviceCount, parameters: Fit
+    job: DeviceJob,
+    model: SizedModel,
+    device: DeviceCount,
+    parameters: Fit,
+    *,
+    tries_remedies: bool = True,
 ) -> DeviceForecast:
     """Return what a job takes on a device, or on several that share each batch.
+
+    Args:
+        job: What is asked.
+        model: Its kernels at any size.
+        device: How many of what.
+        parameters: Of the fit.
+        tries_remedies: Whether to look for what would make a job fit that does not.
 
     Raises:
         InputError: The device cannot compute it as asked, too little is known of it, or the batch
@@ -62,7 +74,7 @@ def forecast_on_device(
         parameters=sized.graph.parameters,
         evidence=evidence,
         assumptions=(
-            *memory_lines(job, model, use, device, room),
+            *memory_lines(job, model, use, device, room, tries_remedies=tries_remedies),
             *job_lines(job, sized, step, device, precision, evidence),
             *scaling_lines(job, model, step, device, precision, parameters),
         ),

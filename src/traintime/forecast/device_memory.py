@@ -332,9 +332,18 @@ def largest_fitting(
     """
     limit = capacity_bytes / math.exp(SURE_SIGMAS * sigma)
     fits, too_many = 0, 1
-    while too_many < MOST_SAMPLES and peak(too_many) <= limit:
-        fits, too_many = too_many, 4 * too_many
+    least = most = peak(1)
+    while too_many < MOST_SAMPLES and most <= limit:
+        fits, too_many, least = too_many, 4 * too_many, most
+        most = peak(too_many)
+    halve = False
     while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        fits, too_many = (middle, too_many) if peak(middle) <= limit else (fits, middle)
+        share = 0.5 if halve else (limit - least) / (most - least)  # it grows about evenly
+        tried = min(max(fits + int(share * (too_many - fits)), fits + 1), too_many - 1)
+        there = peak(tried)
+        halve = not halve
+        if there <= limit:
+            fits, least = tried, there
+        else:
+            too_many, most = tried, there
     return fits

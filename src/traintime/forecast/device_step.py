@@ -76,6 +76,7 @@ class SizedKernel:
         sides: (batch, rows, columns, inner) of a product.
         channels_last: Its work on NHWC, and wherever there are no images.
         contiguous: Its work on NCHW.
+        launches: Of one, where its products wait for each other.
     """
 
     kernel: Kernel
@@ -84,6 +85,7 @@ class SizedKernel:
     sides: tuple[float, float, float, float]
     channels_last: KernelWork
     contiguous: KernelWork
+    launches: float
 
 
 class KernelTime(NamedTuple):
@@ -168,11 +170,14 @@ def sized_kernels(
             kernel = replace(kernel, half=True)
         flops, num_bytes, sides = kernel.at(batch_size, size)
         num_bytes *= scale
-        works = (
+        channels_last, contiguous = (
             _work(kernel, flops, num_bytes, sides, parameters, layout, tf32=precision == "tf32")
             for layout in ("channels last" if has_images else "", "contiguous")
         )
-        sized.append(SizedKernel(kernel, flops, num_bytes, sides, *works))
+        launches = steps_in_turn(kernel.kind, sides[0])
+        sized.append(
+            SizedKernel(kernel, flops, num_bytes, sides, channels_last, contiguous, launches)
+        )
     return sized
 
 
@@ -382,17 +387,16 @@ def _kernel_time(
     work = one.contiguous if contiguous else one.channels_last
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
     traffic_s = work.traffic / (device.bandwidth * gain)
-    if traffic_s:
-        least_s = work.cacheable / (device.peak_bandwidth * gain)
-        traffic_s = _no_faster(traffic_s, least_s, parameters.bend)
+    least_s = work.cacheable / (device.peak_bandwidth * gain)
+    if least_s > NEAR_PEAK * traffic_s:
+        traffic_s = no_faster(traffic_s, least_s, parameters.bend)
     arithmetic_s, seconds = 0.0, traffic_s
     if work.arithmetic:
         arithmetic_s = _arithmetic_s(one, work, device, parameters)
         seconds = kernel_seconds(arithmetic_s, traffic_s, parameters.overlap)
-    launches = steps_in_turn(kernel.kind, one.sides[0])
     return KernelTime(
         kernel,
-        count * (launches * parameters.launch_s + seconds),
+        count * (one.launches * parameters.launch_s + seconds),
         count * arithmetic_s,
         count * traffic_s,
         count * one.flops,
@@ -408,20 +412,17 @@ def _arithmetic_s(
     least_s = one.flops / (peak * (WINOGRAD if _by_winograd(kernel, device) else 1.0))
     as_fp32 = kernel.half and device.in_fp32(kernel)
     seconds = (work.arithmetic_fp32 if as_fp32 else work.arithmetic) / sustained
-    if not device.tiled:
-        return _no_faster(seconds, least_s, parameters.bend)
-    wide = widening(sustained / device.cores, parameters.tile_growth)
-    longer = stretch(wide * work.loading, parameters.tile_overlap)
-    seconds *= longer * (1.0 + work.idle * device.cores)
-    return _no_faster(seconds, least_s, parameters.bend)
+    if device.tiled:
+        wide = widening(sustained / device.cores, parameters.tile_growth)
+        longer = stretch(wide * work.loading, parameters.tile_overlap)
+        seconds *= longer * (1.0 + work.idle * device.cores)
+    if least_s > NEAR_PEAK * seconds:
+        seconds = no_faster(seconds, least_s, parameters.bend)
+    return seconds
 
 
 NEAR_PEAK = 0.25
 """Of the least time over a time, below which they do not touch: 1e-6 of it at the bend of 8."""
-
-
-def _no_faster(seconds: float, least_s: float, bend: float) -> float:
-    return no_faster(seconds, least_s, bend) if least_s > NEAR_PEAK * seconds else seconds
 
 
 def _rates_of(kernel: Kernel, device: Rates) -> tuple[float, float]:

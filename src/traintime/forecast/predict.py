@@ -184,11 +184,11 @@ def forecast_job(
         recipe: What was asked for.
         plan: How it will be computed.
         profile: What the device sustains.
-        startup_s: Seconds before the job itself begins, such as importing torch; once steps were
-            tried, all that has passed.
+        startup_s: Seconds before the job itself begins, such as importing torch; once its data is
+            prepared, all that has passed.
         correction: Of the training steps, by finished runs; other stages stay as they are.
         reading: What reading images of one's own will take; None for a known data set.
-        trial: Steps that were tried, once the data is prepared; they outweigh finished runs.
+        trial: Steps that were tried; they outweigh finished runs.
         earlier: Runs of the very recipe, the newest first: they say how it learns.
     """
     startup_s += reading.seconds if reading else 0.0
@@ -198,7 +198,7 @@ def forecast_job(
         correction = trial.correction(plan.step.seconds, profile.unsteadiness)
     step = Interval.lognormal(plan.step.seconds * correction.factor, correction.sigma)
     budget, most_epochs, fitting = recipe.time_budget, recipe.epochs, math.inf
-    spent_s = trial.elapsed_s if trial else 0.0
+    spent_s = (trial.elapsed_s or 0.0) if trial else 0.0
     budget_s = math.inf
     if budget:
         budget_s = spent_s + budget.left_s(spent_s, datetime.now().astimezone())
@@ -342,7 +342,8 @@ def _stages(
     train_s = step.median * work.steps_per_epoch * work.epochs + compile_s
     validate_s = judge(work.validation_samples) * work.epochs
     evaluate_s = judge(work.test_samples) + FINISH_S
-    prepare_s = startup_s + SETUP_S + (0.0 if trial else reading_s)
+    is_prepared = trial is not None and trial.elapsed_s is not None
+    prepare_s = startup_s + SETUP_S + (0.0 if is_prepared else reading_s)
     return {
         "prepare": Interval.lognormal(prepare_s, STAGE_SIGMA),
         "train": Interval.lognormal(train_s, step.sigma),
@@ -406,20 +407,25 @@ def _basis(
     """Yield what the times stand on."""
     if trial:
         yield trial.said(plan.step.seconds)
+        if trial.elapsed_s is None:
+            yield reading.said if reading else IN_CACHE
         return
     if profile.evidence == "specs only":
         yield "rates scaled from another processor by cores and clock; `traintime machine` measures"
     else:
         busy = f"rates measured on {profile.measured_on}; the machine is as busy as it was then"
-        varies = f", when its rates varied by {format_percent(profile.unsteadiness, 0)} in seconds"
+        varies = (
+            f", when its rates varied by {format_percent(profile.unsteadiness, 0)} in seconds; "
+            "pilot=10 takes real steps first"
+        )
         yield busy + varies * (profile.unsteadiness > UNSTEADY)
     if correction.num_runs:
         runs = f"{correction.num_runs} finished run{'s' * (correction.num_runs > 1)}"
         yield f"corrected by × {correction.factor:.2f} for {runs} here ({correction.of})"
-    if reading:
-        yield reading.said
-    else:
-        yield "the data set is in the cache; fetching it the first time is not counted"
+    yield reading.said if reading else IN_CACHE
+
+
+IN_CACHE = "the data set is in the cache; fetching it the first time is not counted"
 
 
 def _assumptions(recipe: Recipe, curve: Curve | None, chance: float | None) -> Iterator[str]:

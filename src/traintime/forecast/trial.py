@@ -1,4 +1,4 @@
-"""What a few steps, taken right before training, say of the rest."""
+"""What a few steps, taken right before training or before a forecast, say of the rest."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ TRIAL_SIGMA = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """A job right before it is trained: its data is prepared, and a few steps were tried.
+    """A few steps of a job.
 
     Args:
-        elapsed_s: Seconds since the job began, the tried steps included.
         step_s: Seconds of a step, the median of those tried.
         num_steps: Tried and counted.
+        elapsed_s: Seconds since the job began, the tried steps included, where its data is prepared
+            by now; None where it has not begun.
     """
 
-    elapsed_s: float
     step_s: float
     num_steps: int
+    elapsed_s: float | None = None
 
     def correction(self, forecast_step_s: float, unsteadiness: float) -> Correction:
         """Return what a forecast of a step is multiplied by.
@@ -43,7 +44,8 @@ class Trial:
         Args:
             forecast_step_s: What a step would have been forecast to take.
         """
+        when = "here" if self.elapsed_s is None else "right before"
         return (
-            f"{self.num_steps} steps were tried right before: {format_duration(self.step_s)} each; "
+            f"{self.num_steps} steps were tried {when}: {format_duration(self.step_s)} each; "
             f"the rates of this machine say {format_duration(forecast_step_s)}"
         )

@@ -184,8 +184,8 @@ class Question(BaseModel):
     def _check_pilot(cls, steps: int) -> int:
         if steps and not LEAST_PILOT <= steps <= MOST_PILOT:
             raise ValueError(
-                f"0 for none, or {LEAST_PILOT} to {MOST_PILOT:,} steps are expected, of which the "
-                "first 3 only warm up; try pilot=10"
+                f"0 for none, or {LEAST_PILOT} to {MOST_PILOT:,} steps are expected, the first "
+                "of which only warm up; try pilot=10"
             )
         return steps
 
@@ -246,7 +246,7 @@ def _plain(value: object) -> str:
     return str(int(value) if is_whole else value)  # pyright: ignore[reportArgumentType]
 
 
-ONLY_ASKED = frozenset(Question.model_fields) - frozenset(Recipe.model_fields)
+ONLY_ASKED = frozenset(Question.model_fields) - frozenset(Recipe.model_fields) - {"pilot"}
 ONLY_TRAINED = frozenset(Recipe.model_fields) - frozenset(Question.model_fields)
 
 

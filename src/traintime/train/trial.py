@@ -25,6 +25,7 @@ def time_steps(
     recipe: Recipe,
     execution: Execution,
     budget_s: float,
+    most_steps: int,
 ) -> Timing:
     """Take a few steps, and say how long they took; nothing of them is kept.
 
@@ -34,6 +35,7 @@ def time_steps(
         recipe: What a step is made of.
         execution: How it is computed.
         budget_s: Seconds to spend, beside the least that says anything.
+        most_steps: That count.
     """
     stepper = Stepper(module, batches, recipe, execution, lambda _kind, _line: None)
     module.train()
@@ -44,5 +46,5 @@ def time_steps(
         lambda: stepper.take(progress, next(positions), STILL_LR),
         synchronize=partial(torch.cuda.synchronize, execution.device) if is_cuda else lambda: None,
         budget_s=budget_s,
-        most_calls=50,
+        most_calls=most_steps,
     )

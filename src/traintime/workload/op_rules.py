@@ -91,7 +91,9 @@ OPS_OF_KIND = {
         "_fused_rms_norm _fused_rms_norm_backward native_group_norm native_group_norm_backward "
         "native_layer_norm native_layer_norm_backward"
     ),
-    "softmax": "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data",
+    "softmax": (
+        "_log_softmax _log_softmax_backward_data _safe_softmax _softmax _softmax_backward_data"
+    ),
     "pooling": (
         "_adaptive_avg_pool2d _adaptive_avg_pool2d_backward _adaptive_avg_pool3d "
         "_adaptive_avg_pool3d_backward adaptive_max_pool2d adaptive_max_pool2d_backward avg_pool2d "
