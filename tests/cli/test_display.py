@@ -5,11 +5,12 @@ from rich.console import Console
 
 import traintime
 from tests.api.known_machine import QUICK
-from traintime.cli import display as display_module
-from traintime.cli.display import Display, PlainProgress, make_console
+from traintime.cli.display import Display, make_console
+from traintime.cli.progress import PlainProgress
 from traintime.clock.eta import Clock
 from traintime.errors import DivergedError
 from traintime.recipe import read_recipe
+from traintime.report import terminal as terminal_lines
 from traintime.train.records import EpochRecord
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -86,9 +87,9 @@ def test_only_an_epoch_better_than_all_before_is_marked(
     terminal: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marked: list[bool] = []
-    line = display_module.terminal.epoch_line
+    line = terminal_lines.epoch_line
     monkeypatch.setattr(
-        display_module.terminal,
+        terminal_lines,
         "epoch_line",
         lambda recipe, record, best: marked.append(best) or line(recipe, record, best),
     )

@@ -381,7 +381,7 @@ def test_piped_training_is_plain_lines() -> None:
 
 
 def test_piped_progress_prints_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traintime.cli.display.PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr("traintime.cli.progress.PLAIN_EVERY_S", 0.0)
     result = type_in("train", *WORDS, "target=accuracy:0.999")
     assert re.search(
         r"step \d+/\d+  epoch \d\.\d+  loss .* samples/s  end in .* target in", result.stdout

@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from traintime.forecast.forecast import Forecast, KindShare, mixture
+from traintime.forecast.forecast import Forecast, mixture
+from traintime.forecast.kind_share import KindShare
 from traintime.hardware.execution import Execution
 from traintime.units import Interval
 

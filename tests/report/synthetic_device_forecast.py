@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from traintime.forecast.device_forecast import DeviceForecast, KernelShare
-from traintime.forecast.forecast import KindShare
+from traintime.forecast.kind_share import KindShare
 from traintime.units import GIB, MIB, Interval
 
 STEP_S = 0.200

@@ -5,9 +5,9 @@ from rich.console import Console
 
 from tests.report.synthetic_device_forecast import device_forecast
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.forecast import KindShare
+from traintime.forecast.kind_share import KindShare
 from traintime.report.device_forecast import device_forecast_lines
-from traintime.report.terminal import BAR_WIDTH
+from traintime.report.rows import BAR_WIDTH
 from traintime.units import GIB, Interval
 
 GOLDEN = Path(__file__).parent / "golden"

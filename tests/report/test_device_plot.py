@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.report.synthetic_device_forecast import device_forecast, on, several
-from traintime.forecast.forecast import KindShare
+from traintime.forecast.kind_share import KindShare
 from traintime.report.device_plot import by_time, memory_filling, render_device_plot, step_parts
 from traintime.units import GIB, Interval
 

@@ -4,10 +4,12 @@ import pytest
 from rich.console import Console
 
 from traintime.clock.eta import Eta
-from traintime.forecast.forecast import Forecast, KindShare
+from traintime.forecast.forecast import Forecast
+from traintime.forecast.kind_share import KindShare
 from traintime.hardware.execution import Execution
 from traintime.recipe import read_recipe
 from traintime.report import terminal
+from traintime.report.rows import BAR_WIDTH, progress_bar
 from traintime.train.records import EpochRecord, StepRecord
 from traintime.units import Interval
 
@@ -113,9 +115,9 @@ def test_an_epoch_leaves_a_line():
 
 
 def test_the_bar_is_as_long_as_what_is_done():
-    assert terminal.progress_bar(0.5).plain.count("█") == terminal.BAR_WIDTH // 2
-    assert len(terminal.progress_bar(0.123).plain) == terminal.BAR_WIDTH
-    assert terminal.progress_bar(7.0).plain == "█" * terminal.BAR_WIDTH
+    assert progress_bar(0.5).plain.count("█") == BAR_WIDTH // 2
+    assert len(progress_bar(0.123).plain) == BAR_WIDTH
+    assert progress_bar(7.0).plain == "█" * BAR_WIDTH
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from traintime.api.input_plan import with_input
-from traintime.api.job import (
-    RecipeLike,
-    forecast_known_job,
-    profile_for,
-    read_job,
-    startup_seconds,
-)
 from traintime.api.listener import Listener
-from traintime.api.pilot import after_pilot, check_pilot
 from traintime.errors import InputError, UnknownNameError
-from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.forecast import Forecast
 from traintime.hardware.devices import EVERY_DEVICE
 from traintime.hardware.threads import share_processor
 from traintime.recipe import Recipe
@@ -30,7 +19,10 @@ from traintime.units import format_duration
 if TYPE_CHECKING:
     from torch import nn
 
+    from traintime.api.job import RecipeLike
     from traintime.api.question import Asked
+    from traintime.forecast.device_forecast import DeviceForecast
+    from traintime.forecast.forecast import Forecast
     from traintime.hardware.devices import DeviceCount
     from traintime.workload.captured_step import Loss
     from traintime.workload.kernels import KernelGraph, Numerics
@@ -98,7 +90,10 @@ def forecast(
     asked = _look_up(recipe, example_batch, loss, fields, asks_of_devices)
     if asked is None:
         return _forecast_here({**_fields_of(recipe), **fields}, listener)  # pyright: ignore[reportArgumentType]
-    check_pilot(asked)
+    if asked.pilot:
+        from traintime.api.pilot import check_pilot
+
+        check_pilot(asked)
     devices = find_devices(asked.device, listener)
     if len(devices) != 1:
         raise InputError(
@@ -106,7 +101,11 @@ def forecast(
             f'Call traintime.forecast_devices(devices="{asked.device}", ...) for all of them'
         )
     answer = _forecast_each(asked, devices, listener, skip=False)[0]
-    return after_pilot(asked, answer, devices[0].spec, listener) if asked.pilot else answer
+    if not asked.pilot:
+        return answer
+    from traintime.api.pilot import after_pilot
+
+    return after_pilot(asked, answer, devices[0].spec, listener)
 
 
 def _forecast_here(fields: dict[str, Any], listener: Listener) -> Forecast:
@@ -116,6 +115,9 @@ def _forecast_here(fields: dict[str, Any], listener: Listener) -> Forecast:
         fields: Of a recipe, and maybe `pilot`.
         listener: Told of everything that takes time.
     """
+    from traintime.api.input_plan import with_input
+    from traintime.api.job import forecast_known_job, profile_for, read_job, startup_seconds
+
     pilot = fields.pop("pilot", 0)
     job = read_job(None, fields, say=listener.say)
     num_steps = make_question({"model": job.recipe.model, "pilot": pilot}).pilot

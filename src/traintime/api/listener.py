@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traintime.forecast.forecast import Forecast
-from traintime.recipe import Recipe
-
 if TYPE_CHECKING:
     from traintime.clock.eta import Clock
+    from traintime.forecast.forecast import Forecast
+    from traintime.recipe import Recipe
     from traintime.train.records import Observer
 
 

@@ -8,41 +8,16 @@ from importlib.util import find_spec
 from typing import Any
 
 from traintime.api.job import KnownJob, read_job
-from traintime.architecture import NETWORKS
-from traintime.data.catalogue import DATA_SETS
 from traintime.errors import InputError, MissingExtraError
 from traintime.forecast.asked_job import DeviceJob
 from traintime.recipe import Recipe
-from traintime.recipe.data_folder import fold_name, folder_named_by, table_named_by
 from traintime.recipe.question import ONLY_ASKED, ONLY_TRAINED, Question, check_keys, make_question
 from traintime.workload.kernels import KernelGraph, Numerics, Target
 from traintime.workload.sample import Sample
-from traintime.workload.shipped import shipped_graph
 
 Graphs = Callable[[Numerics, Target], KernelGraph]
 SETTLED_BY_DEVICE = ("device", "precision", "memory_format", "convolution")
 """Fields of a recipe that another device decides anew."""
-
-
-class OwnDataSets:
-    """The data sets that our trainer has, under every spelling that it takes, and folders."""
-
-    def __contains__(self, name: object) -> bool:
-        is_own = folder_named_by(str(name)) or table_named_by(str(name))
-        return bool(is_own) or fold_name(str(name)) in {fold_name(known) for known in DATA_SETS}
-
-
-def is_own_network(fields: Mapping[str, Any]) -> bool:
-    """Say whether our trainer's network is meant: resnet18 on cifar10 is ours, on imagenet is not.
-
-    With an input of its own it is the shipped one, if there is one of that name.
-    """
-    model = fields.get("model")
-    if not isinstance(model, str) or model not in NETWORKS:
-        return False
-    if str(fields.get("data")) not in OwnDataSets():
-        return False
-    return fields.get("input") is None or shipped_graph(model, "fp32") is None
 
 
 def look_up_own(fields: Mapping[str, Any]) -> tuple[DeviceJob, Graphs, str]:

@@ -9,13 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from traintime.api.listener import Listener
-from traintime.api.machine import machine
-from traintime.api.own_network import Graphs, OwnDataSets, is_own_network, look_up_own
+from traintime.api.own_names import OwnDataSets, is_own_network
 from traintime.architecture import NETWORKS
 from traintime.data.known_sizes import KnownSize, find_size
 from traintime.errors import InputError, UnknownNameError
 from traintime.forecast.asked_job import DeviceJob
-from traintime.forecast.own_cpu import spec_of_profile
 from traintime.hardware.devices import DeviceCount, find_device, parse_devices
 from traintime.hardware.machine import choose_device, detect_machine
 from traintime.ledger.paths import cache_folder
@@ -28,6 +26,7 @@ from traintime.workload.shipped import ALIASES, check_shipped_sample, shipped_gr
 if TYPE_CHECKING:
     from torch import nn
 
+    from traintime.api.own_network import Graphs
     from traintime.workload.capture import Subject
     from traintime.workload.captured_step import Loss
 
@@ -70,6 +69,8 @@ def look_up(fields: Mapping[str, Any]) -> Asked:
         MissingExtraError: The model has to be captured, and a package for it is not installed.
     """
     if is_own_network(fields):
+        from traintime.api.own_network import look_up_own
+
         return Asked(*look_up_own(fields))
     question = make_question(fields)
     _check_model(question.model)
@@ -134,6 +135,9 @@ def _device_here(text: str, listener: Listener) -> DeviceCount:
     here = detect_machine(cache_folder())
     chosen = choose_device(text, here)
     if chosen == "cpu":
+        from traintime.api.machine import machine
+        from traintime.forecast.own_cpu import spec_of_profile
+
         return DeviceCount(spec_of_profile(machine("cpu", listener=listener)))
     return DeviceCount(find_device(here.gpus[int(chosen.partition(":")[2])].name))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import monotonic
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -13,22 +12,14 @@ from rich.text import Text
 
 from traintime.api.listener import Listener
 from traintime.cli.audience import Audience
-from traintime.clock.eta import Clock
-from traintime.forecast.forecast import Forecast
-from traintime.recipe import Recipe
-from traintime.report import terminal
-from traintime.train.records import (
-    ROLL_BACK,
-    Change,
-    EpochRecord,
-    Event,
-    Observer,
-    Start,
-    StepRecord,
-)
+from traintime.report.rows import LABEL_WIDTH, progress_bar
 
-PLAIN_EVERY_S = 2.0
-MOST_EPOCH_LINES = 40
+if TYPE_CHECKING:
+    from traintime.cli.progress import LiveProgress
+    from traintime.clock.eta import Clock
+    from traintime.forecast.forecast import Forecast
+    from traintime.recipe import Recipe
+    from traintime.train.records import Observer
 
 
 def make_console(*, to_stderr: bool = False) -> Console:
@@ -53,7 +44,7 @@ class Display(Listener):
 
     def say(self, line: str) -> None:
         """Print a line, above what is live if anything is."""
-        self.console.print(Text(" " * terminal.LABEL_WIDTH + line, "yellow"))
+        self.console.print(Text(" " * LABEL_WIDTH + line, "yellow"))
 
     def on_measuring(self, what: str, share: float) -> None:
         """Show how far the measuring of the machine is."""
@@ -61,8 +52,8 @@ class Display(Listener):
             if share == 0:
                 self.console.print("Measuring this machine (once, about 10 s) ...")
             return
-        bar = Text("Measuring".ljust(terminal.LABEL_WIDTH), "dim")
-        bar.append_text(terminal.progress_bar(share)).append(f" {what}", "dim")
+        bar = Text("Measuring".ljust(LABEL_WIDTH), "dim")
+        bar.append_text(progress_bar(share)).append(f" {what}", "dim")
         if not isinstance(self._live, Live):
             self._live = Live(bar, console=self.console, transient=True, auto_refresh=False)
             self._live.start()
@@ -74,13 +65,15 @@ class Display(Listener):
         """Say for a moment why nothing is seen yet."""
         if not self.is_live:
             return
-        line = Text("Preparing".ljust(terminal.LABEL_WIDTH), "dim")
+        line = Text("Preparing".ljust(LABEL_WIDTH), "dim")
         line.append(f"reading {recipe.data_name}, trying a few steps of {recipe.model} ...", "dim")
         self._live = Live(line, console=self.console, transient=True, auto_refresh=False)
         self._live.start(refresh=True)
 
     def on_forecast(self, recipe: Recipe, forecast: Forecast, folder: Path) -> None:
         """Show the forecast before anything is trained."""
+        from traintime.report import terminal
+
         self.close()
         self.console.print()
         self.console.print(Text(terminal.title(recipe), "bold"))
@@ -90,11 +83,15 @@ class Display(Listener):
 
     def on_trial(self, forecast: Forecast) -> None:
         """Show what became of the forecast."""
+        from traintime.report import terminal
+
         self.console.print(terminal.trial_lines(forecast))
         self.console.print()
 
     def observers(self, recipe: Recipe, clock: Clock) -> list[Observer]:
         """Follow the training live, or in lines."""
+        from traintime.cli.progress import LiveProgress, PlainProgress
+
         if self.is_live:
             self._live = LiveProgress(self.console, recipe, clock)
             return [self._live]
@@ -109,131 +106,3 @@ class Display(Listener):
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-class EpochLines:
-    """Prints a line for each epoch: for all of a few, of many for one in a while and the last."""
-
-    def __init__(self, console: Console, recipe: Recipe, *, marks_best: bool) -> None:
-        self._console, self.recipe = console, recipe
-        self._marks_best = marks_best
-        self._best_accuracy = -1.0
-        self._printed_at = -PLAIN_EVERY_S
-        self._held: Text | None = None
-
-    def add(self, record: EpochRecord) -> None:
-        """Print an epoch's line, or hold it back."""
-        best = self._marks_best and record.validation_accuracy > self._best_accuracy
-        self._best_accuracy = max(self._best_accuracy, record.validation_accuracy)
-        self._held = terminal.epoch_line(self.recipe, record, best)
-        late = monotonic() - self._printed_at >= PLAIN_EVERY_S
-        if self.recipe.epochs <= MOST_EPOCH_LINES or late:
-            self.finish()
-
-    def finish(self) -> None:
-        """Print the line that was held back, if there is one."""
-        if self._held:
-            self._console.print(self._held)
-            self._held, self._printed_at = None, monotonic()
-
-
-class LiveProgress(Observer):
-    """A few lines that are redrawn, and one that stays for each epoch."""
-
-    def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
-        self._recipe, self._clock = recipe, clock
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._total_steps = self._steps_per_epoch = 1
-        self._step: StepRecord | None = None
-        self._lines = EpochLines(self._live.console, recipe, marks_best=True)
-
-    def on_start(self, start: Start) -> None:
-        """Begin to draw."""
-        self._total_steps, self._steps_per_epoch = start.total_steps, start.steps_per_epoch
-        self._live.start()
-        self._draw()
-
-    def on_steps(self, record: StepRecord) -> None:
-        """Redraw."""
-        self._step = record
-        self._draw()
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Leave a line and redraw."""
-        self._lines.add(record)
-        self._draw()
-
-    def on_change(self, change: Change, recipe: Recipe) -> None:
-        """Say what a command did."""
-        if change.verb != ROLL_BACK:  # its event says more
-            self._live.console.print(terminal.change_line(change))
-        self._draw()
-
-    def on_recipe(self, recipe: Recipe) -> None:
-        """Go on by what holds now."""
-        self._recipe = self._lines.recipe = recipe
-        self._total_steps = recipe.epochs * self._steps_per_epoch
-
-    def on_event(self, event: Event) -> None:
-        """Say what was survived."""
-        self._live.console.print(terminal.event_line(event))
-
-    def on_end(self, status: str) -> None:
-        """Stop drawing."""
-        self._lines.finish()
-        self.stop()
-
-    def stop(self) -> None:
-        """Take the live lines off the screen."""
-        self._live.stop()
-
-    def _draw(self) -> None:
-        lines = terminal.progress_lines(
-            self._recipe, self._total_steps, self._clock.eta, self._step
-        )
-        self._live.update(lines, refresh=True)
-
-
-class PlainProgress(Observer):
-    """A line every few seconds, and one for each epoch."""
-
-    def __init__(self, console: Console, recipe: Recipe, clock: Clock) -> None:
-        self._console, self._recipe, self._clock = console, recipe, clock
-        self._total_steps = self._steps_per_epoch = 1
-        self._printed_at = monotonic()
-        self._lines = EpochLines(console, recipe, marks_best=False)
-
-    def on_start(self, start: Start) -> None:
-        """Note the length of the run."""
-        self._total_steps, self._steps_per_epoch = start.total_steps, start.steps_per_epoch
-
-    def on_steps(self, record: StepRecord) -> None:
-        """Print a line if the last one is a while ago."""
-        if monotonic() - self._printed_at < PLAIN_EVERY_S:
-            return
-        self._printed_at = monotonic()
-        eta = self._clock.eta
-        line = terminal.plain_step_line(self._recipe, self._total_steps, record, eta)
-        self._console.print(" " * terminal.LABEL_WIDTH + line)
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Print a line, unless there are too many."""
-        self._lines.add(record)
-
-    def on_change(self, change: Change, recipe: Recipe) -> None:
-        """Say what a command did."""
-        if change.verb != ROLL_BACK:  # its event says more
-            self._console.print(terminal.change_line(change))
-
-    def on_recipe(self, recipe: Recipe) -> None:
-        """Go on by what holds now."""
-        self._recipe = self._lines.recipe = recipe
-        self._total_steps = recipe.epochs * self._steps_per_epoch
-
-    def on_event(self, event: Event) -> None:
-        """Say what was survived."""
-        self._console.print(terminal.event_line(event))
-
-    def on_end(self, status: str) -> None:
-        """Print the last epoch's line."""
-        self._lines.finish()

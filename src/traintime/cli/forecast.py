@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,8 @@ PLOT = "--plot"
 PLOT_FILE = "forecast.html"
 PAGES = (".html", ".htm")
 RECIPES = (".yaml", ".yml")
+GARBAGE_EVERY = 200_000
+"""Things made between two looks for garbage: a forecast is over before there is any."""
 NAME_A_DEVICE = "type for example device=rtx-3090"
 USAGE = f"""
  Usage: traintime forecast [OPTIONS] [RECIPE.yaml] [KEY=VALUE]...
@@ -89,6 +92,7 @@ def _is_file(word: str) -> bool:
 
 def forecast(words: Sequence[str], show: Show) -> None:
     """Forecast the job that the words describe, and print what came out."""
+    gc.set_threshold(GARBAGE_EVERY)
     from traintime.recipe.parse import read_fields
 
     fields = read_fields(words)
@@ -190,13 +194,14 @@ def _print_one(
 ) -> None:
     from traintime.forecast.device_forecast import DeviceForecast
     from traintime.report.device_forecast import device_forecast_lines
-    from traintime.report.kernel_arithmetic import kernel_lines
 
     if not isinstance(answer, DeviceForecast):
         _print_of_this_machine(console, answer, fields)
         return
     console.print(device_forecast_lines(answer, console.width))
     if explain:
+        from traintime.report.kernel_arithmetic import kernel_lines
+
         console.print()
         console.print(kernel_lines(answer))
 

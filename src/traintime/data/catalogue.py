@@ -13,14 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from traintime.data.image_folder import look_through
-from traintime.data.image_layout import Layout
-from traintime.data.table_facts import TableFacts
 from traintime.errors import InputError, UnknownNameError
 from traintime.recipe import Recipe
 from traintime.recipe.data_folder import folder_named_by
+
+if TYPE_CHECKING:
+    from traintime.data.image_layout import Layout
+    from traintime.data.table_facts import TableFacts
 
 How = Literal["https", "npm", "pip", "apt"]
 Form = Literal["idx", "csv", "cifar-bin", "cifar-png"]
@@ -168,6 +169,8 @@ def find(name: str, image_size: int = DEFAULT_IMAGE_SIZE) -> DataFacts:
     """
     folder = folder_named_by(name)
     if folder:
+        from traintime.data.image_folder import look_through
+
         return facts_of_layout(folder, look_through(folder), image_size)
     for known, facts in DATA_SETS.items():
         if _folded(known) == _folded(name):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from traintime.forecast.forecast import KindShare
+from traintime.forecast.kind_share import KindShare
 from traintime.units import Interval
 
 FITS_FROM = 0.5

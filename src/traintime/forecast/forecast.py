@@ -11,17 +11,9 @@ from typing import Any
 from traintime.errors import InputError
 from traintime.forecast.convergence import Curve
 from traintime.forecast.correction import Correction
+from traintime.forecast.kind_share import KindShare
 from traintime.hardware.execution import Execution
 from traintime.units import Interval
-
-
-@dataclass(frozen=True)
-class KindShare:
-    """How much of a step one kind of operation takes."""
-
-    kind: str
-    seconds: float
-    share: float
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from traintime.forecast.device_step import (
     predict_device_step,
     rates,
 )
-from traintime.forecast.forecast import KindShare
 from traintime.forecast.kernel_time import kernel_seconds
+from traintime.forecast.kind_share import KindShare
 from traintime.forecast.processor_parameters import ProcessorParameters
 from traintime.forecast.processor_step import ProcessorKernel, predict_processor_step
 from traintime.forecast.recomputed import recomputed_kernels

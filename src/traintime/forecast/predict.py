@@ -16,8 +16,9 @@ from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.correction import Correction
 from traintime.forecast.device_parameters import RUNNING
 from traintime.forecast.earlier_runs import EarlierRun, with_earlier
-from traintime.forecast.forecast import Forecast, KindShare, mixture
+from traintime.forecast.forecast import Forecast, mixture
 from traintime.forecast.input_rate import InputRate
+from traintime.forecast.kind_share import KindShare
 from traintime.forecast.memory import predict_memory
 from traintime.forecast.step_time import StepTime, predict_inference, predict_step
 from traintime.forecast.time_budget import budget_line, fitting_epochs, with_all_time_used

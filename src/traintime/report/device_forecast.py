@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.forecast import KindShare
+from traintime.forecast.kind_share import KindShare
 from traintime.report.device_words import (
     device_title,
     format_share,
@@ -23,7 +23,7 @@ from traintime.report.device_words import (
     other_assumptions,
     shortages,
 )
-from traintime.report.terminal import BAR_WIDTH, LABEL_WIDTH, labelled, progress_bar
+from traintime.report.rows import BAR_WIDTH, LABEL_WIDTH, labelled, progress_bar
 from traintime.units import (
     Interval,
     format_bytes,

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traintime.hardware.devices import CONFIDENCES, DeviceSpec, catalogue_source
-from traintime.report.terminal import LABEL_WIDTH
+from traintime.report.rows import LABEL_WIDTH
 from traintime.units import format_bytes, format_count, format_rate
 
 WIDTH_WITH_NAMES = 144  # the longest name of the catalogue still fits

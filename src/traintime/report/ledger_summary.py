@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traintime.ledger.summary import LedgerSummary, TrackRecord
-from traintime.report.terminal import BAR_WIDTH, LABEL_WIDTH, labelled, progress_bar
+from traintime.report.rows import BAR_WIDTH, LABEL_WIDTH, labelled, progress_bar
 from traintime.units import format_bytes, format_percent
 
 PROMISED = 0.8

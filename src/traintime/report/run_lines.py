@@ -12,7 +12,8 @@ from rich.text import Text
 from traintime.forecast.forecast import Forecast
 from traintime.recipe.parse import make_recipe
 from traintime.recipe.steering import change_in_words
-from traintime.report.terminal import labelled, score_lines, title
+from traintime.report.rows import labelled
+from traintime.report.terminal import score_lines, title
 from traintime.train.records import ROLL_BACK
 from traintime.units import format_duration, format_interval, format_percent
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,7 @@ from traintime.forecast.predict import UNSTEADY
 from traintime.hardware.profile import HardwareProfile
 from traintime.recipe import Recipe
 from traintime.recipe.steering import change_in_words
+from traintime.report.rows import LABEL_WIDTH, labelled, progress_bar
 from traintime.train.records import Change, EpochRecord, Event, StepRecord
 from traintime.units import (
     Interval,
@@ -28,8 +29,6 @@ from traintime.units import (
     format_rate,
 )
 
-LABEL_WIDTH = 13
-BAR_WIDTH = 30
 SHADES = ("grey35", "white", "yellow", "bright_red")
 
 
@@ -164,15 +163,6 @@ def _target_rows(recipe: Recipe, forecast: Forecast) -> list[tuple[str, Renderab
     chance = format_percent(min(forecast.chance_of_target, 0.99), 0)
     text = f"{format_interval(forecast.time_to_target_s)} · chance {chance}"
     return [("to target", text)]
-
-
-def progress_bar(done: float, width: int = BAR_WIDTH) -> Text:
-    """Return a bar that is filled to a share."""
-    eighths = round(max(0.0, min(1.0, done)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    tip = " ▏▎▍▌▋▊▉"[rest] if rest else ""
-    bar = Text("█" * full + tip, "cyan")
-    return bar.append("·" * (width - full - bool(tip)), "grey35")
 
 
 def progress_lines(
@@ -377,13 +367,3 @@ def _cell(field: str, value: Any) -> str:
     if field.endswith("_s") and isinstance(value, int | float):
         return format_duration(value)
     return format_percent(value, 2) if field == "accuracy" else str(value)
-
-
-def labelled(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
-    """Return rows with dim labels in front."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=LABEL_WIDTH - 2, style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in rows:
-        table.add_row(label, value)
-    return Group(table)

@@ -6,7 +6,8 @@ from rich.text import Text
 
 from traintime.clock.eta import Eta, remaining
 from traintime.clock.loop_clock import LoopClock
-from traintime.report.terminal import eta_to_target, format_left, progress_bar
+from traintime.report.rows import progress_bar
+from traintime.report.terminal import eta_to_target, format_left
 from traintime.units import format_duration, format_percent
 
 

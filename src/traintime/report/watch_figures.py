@@ -7,7 +7,8 @@ import dataclasses
 from rich.text import Text
 
 from traintime.clock.run_state import Curve, Record, RunState
-from traintime.report.terminal import eta_rows, progress_bar
+from traintime.report.rows import progress_bar
+from traintime.report.terminal import eta_rows
 from traintime.report.terminal_plot import sparkline
 from traintime.report.watch_lines import DIM, labelled_line
 from traintime.units import format_bytes, format_count, format_duration, format_percent

@@ -15,7 +15,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from traintime.clock.run_state import RunState, Status
-from traintime.report.terminal import of_planned, progress_bar, title
+from traintime.report.rows import progress_bar
+from traintime.report.terminal import of_planned, title
 from traintime.report.watch_charts import charts
 from traintime.report.watch_figures import machine_lines, time_lines, training_lines
 from traintime.report.watch_lines import DIM, GAP, beside, fitted, rule
