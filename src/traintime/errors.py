@@ -47,6 +47,7 @@ class UnknownNameError(InputError):
         near = nearest(given, names)
         hint = f"Did you mean '{near}'? " if near else ""
         listed = f"Known: {', '.join(names)}" if len(names) <= 12 else f"{len(names)} are known"
+        listed = listed if names else "None is known"
         super().__init__(f"No {what} named '{given}'. {hint}{listed}. {next_step}")
         self.given = given
         self.nearest = near

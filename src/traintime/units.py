@@ -133,7 +133,7 @@ def format_interval(interval: Interval) -> str:
 
 def format_bytes(count: float) -> str:
     """Return a size with a binary unit: '61.7 MiB'."""
-    for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+    for unit, size in (("TiB", 1024 * GIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if count >= size:
             return (
                 f"{count / size:.3g} {unit}"
@@ -149,7 +149,12 @@ def format_count(count: float) -> str:
         if count >= 0.9995 * size:
             shown = count / size
             return f"{shown:.3g} {suffix}" if shown < 999.5 else f"{shown:,.0f} {suffix}"
-    return f"{count:.0f}"
+    return f"{count:.0f}" if count >= 9.95 or count == int(count) else f"{count:.2g}"
+
+
+def plural(count: int, what: str) -> str:
+    """Return a count of things: '1 epoch', '1,024 steps'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def format_rate(flops_per_s: float) -> str:

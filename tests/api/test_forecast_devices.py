@@ -142,7 +142,7 @@ def test_dividing_on_one_device_is_said_to_change_nothing():
         ({"model": "resnet50", "tokens": 1e9}, "resnet50 takes input 3x224x224. Type samples="),
         ({"model": "gpt2", "tokens": 1000}, "are less than one batch: 64 samples of 1024 tokens"),
         ({"model": "mlp", "data": "mnist", "tokens": 1e9}, "leave tokens= out and type epochs="),
-        ({"model": "lstm-lm", "recompute": True}, "of lstm-lm none are known"),
+        ({"model": "lstm-lm", "recompute": True}, "lstm-lm has none that are known"),
     ],
 )
 def test_tokens_and_blocks_that_do_not_suit_the_model_are_refused(fields, says: str):
@@ -331,6 +331,27 @@ def test_the_shape_of_the_data_is_that_of_a_module_that_says_none(tmp_path: Path
     )
     answer = traintime.forecast(model=f"{tmp_path}/net.py:build", data="cifar10", device="t4")
     assert answer.input_shape == (3, 32, 32)
+
+
+# What auto and a permission choose
+
+
+@pytest.mark.parametrize(("model", "device"), [("vgg16", "rtx-3090"), ("resnet18", "rtx-5090")])
+def test_tf32_is_a_permission_and_never_slower_than_fp32(model: str, device: str):
+    asked = {"model": model, "batch_size": 16, "device": device}
+    rounded = traintime.forecast(**asked, precision="tf32")
+    full = traintime.forecast(**asked, precision="fp32")
+    assert rounded.precision == "tf32"
+    assert rounded.step_time_s.median <= full.step_time_s.median
+
+
+def test_auto_stores_images_as_is_faster():
+    asked = {"model": "regnet_y_8gf", "batch_size": 64, "device": "rtx-4090"}
+    chosen, last = traintime.forecast(**asked), {}
+    for layout in ("channels_last", "contiguous"):
+        last[layout] = traintime.forecast(**asked, memory_format=layout).step_time_s.median
+    assert chosen.step_time_s.median == min(last.values()) < max(last.values()) / 2
+    assert "Computed in amp, images contiguous, as auto has it" in chosen.assumptions
 
 
 # A step alone
@@ -551,6 +572,32 @@ def test_no_steps_of_a_model_without_its_code():
         traintime.forecast(model="lenet", data="mnist", pilot=10, samples=500)
     with pytest.raises(InputError, match="several devices were asked for"):
         traintime.forecast_devices(**RESNET, devices="t4,v100-sxm2-16gb", pilot=10)
+
+
+def test_what_is_no_module_or_loss_is_refused():
+    batch = torch.zeros(8, 32)
+    with pytest.raises(InputError, match=r"Small is a class; give an instance"):
+        traintime.forecast(Small, batch, device="t4")
+    with pytest.raises(InputError, match=r"5 is no function"):
+        traintime.forecast(Small(), batch, device="t4", loss=5)
+    with pytest.raises(InputError, match=r"leave loss= out"):
+        traintime.forecast(model="resnet50", device="t4", loss=torch.sum)
+    with pytest.raises(InputError, match=r"Give a torch module itself, first"):
+        traintime.forecast(model=Small(), device="t4")
+    with pytest.raises(InputError, match=r"leave model= out"):
+        traintime.forecast(Small(), batch, model="resnet50", device="t4")
+
+
+def test_what_a_model_prints_goes_where_errors_go(capsys: pytest.CaptureFixture[str]):
+    class Chatty(Small):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            print("here")
+            return super().forward(x)
+
+    traintime.forecast(Chatty(), torch.zeros(8, 32), device="t4")
+    out, err = capsys.readouterr()
+    assert not out
+    assert "here" in err
 
 
 def test_a_budget_is_of_this_machine():

@@ -21,7 +21,7 @@ def test_a_saved_processor_is_a_device_of_forecasts():
         model="resnet50", data="imagenet", device="my-desk", precision="fp32"
     )
     assert answer.device == "my-desk"
-    assert answer.evidence == "device known from measurements"
+    assert answer.evidence == "measured on this machine"
 
 
 def test_a_name_that_no_device_can_have_is_refused():

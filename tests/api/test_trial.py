@@ -150,7 +150,7 @@ def test_a_forecast_can_take_steps_without_having_the_data(monkeypatch: pytest.M
     assert isinstance(answer, Forecast)
     assert answer.evidence == "run on this machine"
     assert answer.assumptions[0].startswith("4 steps were tried here")
-    assert answer.assumptions[1].startswith("the data set is in the cache")
+    assert answer.assumptions[1].startswith("fetching the data set")
     assert answer.step_time_s.sigma == pytest.approx(TRIAL_SIGMA)
     assert "Taking 6 steps of mlp" in told.lines[-1]
     by_rates = traintime.forecast(**LONGER)

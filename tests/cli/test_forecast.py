@@ -226,7 +226,7 @@ def test_a_file_that_names_no_model_is_refused(model: str, data: str, working_fo
     (working_folder / "job.yaml").write_text(f"model: {model}\n{data}\n")
     result = type_in("job.yaml")
     assert result.exit_code == 2
-    assert "does not work: input should be a valid string" in result.stderr
+    assert "does not work: one word is expected" in result.stderr
 
 
 def test_an_interrupt_speaks_of_no_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,7 +255,8 @@ def test_a_model_that_does_not_fit_at_all_is_still_answered():
     assert answer.chance_it_fits == pytest.approx(0.0, abs=1e-6)
     assert answer.largest_batch_size == 0
     assert answer.assumptions[0].endswith(
-        "Not even one sample at a time fits. It would fit with device=cardx8 sharding=full"
+        "Not even one sample at a time fits with nine chances in ten. It would fit with "
+        "device=cardx8 sharding=full"
     ), "data parallel devices that divide nothing hold all weights each"
     advised = {"count": 8, "sharding": "full"}
     assert (forecast(large(kept=1.0, weights=1_000_000_000), **advised).chance_it_fits or 0) >= 0.9
@@ -264,7 +265,7 @@ def test_a_model_that_does_not_fit_at_all_is_still_answered():
 def test_half_may_make_even_the_weights_fit():
     answer = forecast(large(kept=1.0, weights=600_000_000))
     said = answer.assumptions[0]
-    assert "Not even one sample at a time fits. It would fit with " in said
+    assert "Not even one sample at a time fits with nine chances in ten. It would fit with " in said
     assert said.endswith("or precision=half")
 
 

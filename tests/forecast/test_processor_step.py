@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from traintime.errors import InputError
-from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY
+from traintime.forecast.device_parameters import MEASURED_HERE, SPECS_ONLY
 from traintime.forecast.device_step import DeviceStep
 from traintime.forecast.processor_law import class_names
 from traintime.forecast.processor_parameters import (
@@ -187,7 +187,9 @@ def test_a_processor_of_the_catalogue_goes_by_its_data_sheet():
 
 def test_this_processor_was_measured_and_so_was_one_that_was_saved():
     assert law().evidence(processor()) == MEASURED_HERE
-    assert law().evidence(processor(key="mine", confidence="user")) == KNOWN_DEVICE
+    saved = processor(key="mine", confidence="user", note="measured on 2026-11-30")
+    assert law().evidence(saved) == MEASURED_HERE
+    assert law().evidence(processor(key="mine", confidence="user")) == SPECS_ONLY
     assert law().evidence(processor(key="epyc", confidence="ds")) == SPECS_ONLY
 
 

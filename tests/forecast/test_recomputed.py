@@ -70,7 +70,7 @@ def test_only_forwards_in_blocks_are_found():
 
 
 def test_a_model_without_blocks_is_refused():
-    with pytest.raises(InputError, match="of toy none are known"):
+    with pytest.raises(InputError, match="toy has none that are known"):
         blocks_of(graph())
     with pytest.raises(InputError, match="Leave recompute= out"):
         forecast(graph(), recompute=True)

@@ -60,6 +60,8 @@ CASES = {
     "weights": (large(600_000_000, kept=1e6), {"batch_size": 16, "count": 4}),
     "both": (large(900_000_000), {"batch_size": 64, "count": 8, "memory_gib": 7}),
     "too few devices": (large(2_000_000_000), {"batch_size": 64}),
+    "a batch of thousands": (large(), {"batch_size": 1000}),
+    "16 bits and more": (large(900_000_000), {"batch_size": 64, "memory_gib": 12}),
 }
 
 

@@ -114,7 +114,6 @@ def test_cuda_sees_the_gpus_in_the_order_that_is_asked_for(monkeypatch):
     ("asked", "machine", "says"),
     [
         ("gpu", PLAIN, "Did you mean 'cpu'?"),
-        ("CPU", PLAIN, "Did you mean 'cpu'?"),
         ("cuda:2", TWO_GPUS, "Known: auto, cpu, cuda:0, cuda:1."),
         ("cdua:1", TWO_GPUS, "Did you mean 'cuda:1'?"),
         ("", PLAIN, "No device on this machine named ''."),

@@ -8,6 +8,7 @@ from traintime.report.device_words import (
     fitting_first,
     format_bytes_interval,
     format_chance,
+    format_share,
     format_throughput,
     how_to_have_the_end,
     job_title,
@@ -137,7 +138,7 @@ def test_memory_is_said_with_what_there_is_and_whether_it_suffices():
     )
     too_small = device_forecast(num_devices=2, chance_it_fits=0.0, largest_batch_size=0)
     assert memory_sentence(too_small).endswith(
-        "of 24 GiB each · fits with chance < 1 % · not even one sample does"
+        "of 24 GiB each · fits with chance < 1 % · not even one sample does surely"
     )
     shared = device_forecast(capacity_bytes=None, chance_it_fits=None, largest_batch_size=None)
     assert memory_sentence(shared) == "20 GiB (18-22.2 GiB), out of the machine's own memory"
@@ -146,4 +147,13 @@ def test_memory_is_said_with_what_there_is_and_whether_it_suffices():
 def test_a_slow_device_keeps_two_digits_of_its_throughput():
     assert [format_throughput(per_s) for per_s in (0.123, 9.94, 412.4, 1_380)] == [
         *("0.12", "9.9", "412", "1.38 k"),
+    ]
+
+
+def test_a_share_of_many_times_is_a_multiple():
+    assert [format_share(share) for share in (0.004, 0.5, 1.2, 71.3)] == [
+        "< 1 %",
+        "50 %",
+        "120 %",
+        "71 ×",
     ]

@@ -468,7 +468,7 @@ def test_a_backward_that_fails_is_said_to():
 
 
 def test_a_model_that_learns_nothing_is_refused():
-    with pytest.raises(InputError, match="nothing to train"):
+    with pytest.raises(InputError, match="nothing to forecast"):
         capture_step(nn.Linear(8, 8).requires_grad_(False), ((torch.zeros(4, 8),), {}))
 
 

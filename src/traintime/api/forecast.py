@@ -197,7 +197,27 @@ def _look_up(
 
     if recipe is None or isinstance(recipe, str | Path | Recipe | Question):
         given = {**_fields_of(recipe), **fields}
+        if loss is not None:
+            raise InputError(
+                "loss= is of a torch module: forecast(module, example_batch, loss=...). A model by "
+                "its name has its own; leave loss= out"
+            )
+        if callable(getattr(given.get("model"), "named_parameters", None)):
+            raise InputError(
+                "model= is a name. Give a torch module itself, first: forecast(module, "
+                "example_batch, ...)"
+            )
         return look_up(given) if isinstance(recipe, Question) or is_asked(given) else None
+    if loss is not None and not callable(loss):
+        raise InputError(
+            f"The loss has to make a scalar of the model's output, and {loss!r} is no function. "
+            "Write for example loss=lambda output: output.square().mean()"
+        )
+    if isinstance(recipe, type):
+        raise InputError(
+            f"{recipe.__name__} is a class; give an instance of it: forecast({recipe.__name__}("
+            "...), example_batch, ...)"
+        )
     if not callable(getattr(recipe, "named_parameters", None)):
         raise InputError(
             f"A {type(recipe).__name__} was given where a recipe, a YAML file or a torch module is "

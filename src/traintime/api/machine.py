@@ -91,6 +91,12 @@ def save_machine(
     return spec
 
 
+def remembered_unsteadiness(device: str) -> float:
+    """Return how much this machine varied within seconds when it was measured; 0 if it was not."""
+    remembered = load_profile(_profile_path(detect_machine(cache_folder()), device))
+    return remembered.unsteadiness if remembered else 0.0
+
+
 def usable_device(asked: str, found: Machine) -> str:
     """Return "cpu" or "cuda:N" for what is asked for, if machine and torch can give it.
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from traintime.api.listener import Listener
-from traintime.api.machine import usable_device
+from traintime.api.machine import remembered_unsteadiness, usable_device
 from traintime.errors import InputError
 from traintime.forecast.after_steps import after_steps
 from traintime.forecast.device_forecast import DeviceForecast
@@ -98,5 +98,5 @@ def after_pilot(
         f"the first ones; without them {format_duration(forecast.step_time_s.median)} "
         f"({forecast.evidence}) would have been said"
     )
-    sigma = processor_parameters().spread[RUNNING]
+    sigma = math.hypot(processor_parameters().spread[RUNNING], remembered_unsteadiness(device))
     return after_steps(forecast, pilot.step_s, pilot.peak_bytes, sigma, note)

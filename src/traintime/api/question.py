@@ -106,6 +106,8 @@ def look_up_module(
     """
     if fields.get("input") is not None:
         raise InputError("The example batch says what the input is; leave input= out")
+    if fields.get("model") is not None:
+        raise InputError("The module says what the model is; leave model= out")
     subject = from_module(module, example_batch, loss)
     given = {"model": subject.name, "batch_size": _rows(example_batch), **fields}
     if "optimizer" in given:
@@ -280,9 +282,14 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
 def _samples_of(tokens: int, question: Question, sample: Sample) -> int:
     """Return how many samples hold so many tokens, the last one filled up."""
     if not sample.tokens:
+        what = (
+            f"input={sample} is no text"
+            if question.input
+            else (f"{question.model} takes input {sample}")
+        )
         raise InputError(
-            f"tokens={tokens:,} is for models that read text, and {question.model} takes input "
-            f"{sample}. Type samples= and epochs= instead"
+            f"tokens={tokens:,} is for models that read text, and {what}. Type samples= and "
+            "epochs= instead, or an input of words such as input='2048 tokens'"
         )
     step = question.batch_size * sample.shape[0]
     if tokens < step:

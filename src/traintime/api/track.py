@@ -56,6 +56,15 @@ def track(
             f"track() goes over batches, and a {type(loader).__name__} ({loader!r}) holds none. "
             "Give it a list or a DataLoader: track(loader, epochs=10)"
         )
+    for name, count in (("epochs", epochs), ("first_epoch", first_epoch)):
+        if not isinstance(count, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"{name}={count!r} is no whole number; write for example track(loader, epochs=10)"
+            )
+    if not isinstance(target, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"target={target!r} names no metric; write for example target='accuracy:0.9'"
+        )
     if epochs < 1 or not 0 <= first_epoch < epochs:
         raise InputError(
             f"epochs={epochs} with first_epoch={first_epoch} leaves nothing to do; write for "

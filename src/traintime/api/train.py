@@ -73,7 +73,7 @@ class TrainResult:
         run: Name of the run.
         folder: Where everything about it is kept.
         status: "target reached", "finished" or "stopped early".
-        reason: Why it was stopped early, if a forecast said so.
+        reason: Why it was stopped early; empty if it was not.
         started_at: When this process began on it, ISO with time zone.
         forecast: What was expected.
         total_s: What it took.
@@ -208,6 +208,13 @@ def run_job(
     if taken_over:
         listener.say(taken_over)
         _say_what_may_have_killed(folder, job.recipe, forecast, listener)
+
+    def enter(told: Forecast) -> None:
+        """Let the ledger hold what was promised after steps were tried."""
+        nonlocal row
+        row = dataclasses.replace(row, **_promised(told))
+        ledger.put(dataclasses.replace(row, status="running"))
+
     try:
         # Up to the ledger's last word: another signal, or a late one, must not keep it from that.
         with stop_requests(stop_signals()) as stop:
@@ -215,7 +222,15 @@ def run_job(
             try:
                 with _preemption(stop, listener):
                     result = _train_and_test(
-                        job, forecast, folder, listener, began_at, callbacks, stop, profile
+                        job,
+                        forecast,
+                        folder,
+                        enter,
+                        listener,
+                        began_at,
+                        callbacks,
+                        stop,
+                        profile,
                     )
             except BaseException as error:
                 _note_failure(error, ledger, row, folder)
@@ -278,6 +293,7 @@ def _train_and_test(
     job: KnownJob,
     forecast: Forecast,
     folder: RunFolder,
+    enter: Callable[[Forecast], None],
     listener: Listener,
     began_at: float,
     callbacks: Sequence[Callback],
@@ -303,6 +319,7 @@ def _train_and_test(
                 forecast = _after_trial(job, forecast, profile, prepared, began_at)
         if profile:
             folder.write_json("forecast", forecast.to_json())
+            enter(forecast)
         if not is_told:
             _tell(job, forecast, folder, listener)
         elif profile:

@@ -133,10 +133,13 @@ def _refuse_details_of_this_machine(fields: Mapping[str, Any], show: Show) -> No
     from traintime.api.question import asks_of_devices
     from traintime.errors import InputError
 
-    wanted = [option for option, given in (("--explain", show.explain), (PLOT, show.plot)) if given]
+    by_device = show.sort_by is not SortBy.TIME
+    options = (("--explain", show.explain), (PLOT, show.plot), ("--sort", by_device))
+    wanted = [option for option, given in options if given]
     if wanted and not asks_of_devices(fields):
+        verb = "orders" if wanted[0] == "--sort" else "shows"
         raise InputError(
-            f"{wanted[0]} shows the forecast for a device of the catalogue, and this one is for a "
+            f"{wanted[0]} {verb} the forecast for a device of the catalogue, and this one is for a "
             f"job on this machine. Leave it out, or {NAME_A_DEVICE}"
         )
 

@@ -68,6 +68,9 @@ def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> 
         result.total_s,
         result.test.accuracy,
         report,
+        missed=RunFolder(result.folder).read_recipe().get("target")
+        if result.status != "target reached"
+        else None,
         was_changed=was_changed(RunFolder(result.folder)),
     )
     console.print(line, soft_wrap=True)
@@ -75,7 +78,7 @@ def _run_training(verb: Callable[[Listener], TrainResult], *, as_json: bool) -> 
 
 def machine(device: str, *, measure: bool, details: bool, save: str | None, as_json: bool) -> None:
     """Show this machine, and keep its processor under a name if one is given."""
-    if save:
+    if save is not None:
         _save_machine(save, device, measure=measure, as_json=as_json)
     elif as_json:
         print_json(describe_machine(device, measure=measure or None).to_json())

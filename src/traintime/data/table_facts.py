@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from traintime.units import plural
+
 
 @dataclass(frozen=True)
 class TableFacts:
@@ -50,8 +52,8 @@ class TableFacts:
         """Say what was read, for the assumptions of a forecast."""
         skipped = f", {len(self.skipped):,} of which cannot be used" if self.skipped else ""
         return (
-            f"'{title}' is read and a copy is kept: {self.rows:,} rows{skipped}, {self.width:,} "
-            f"features, {len(self.classes)} classes"
+            f"'{title}' is read and a copy is kept: {self.rows:,} rows{skipped}, "
+            f"{plural(self.width, 'feature')}, {len(self.classes)} classes"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import Parameters, fitted_parameters
 from traintime.forecast.device_step import DevicePrecision, SizedKernel, sized_kernels
+from traintime.forecast.kernel_classes import class_name, slow_in_nhwc
 from traintime.forecast.processor_parameters import ProcessorParameters, processor_parameters
 from traintime.forecast.processor_step import ProcessorKernel, sized_for_processor
 from traintime.hardware.devices import DeviceCount, DeviceSpec
@@ -81,6 +82,13 @@ class SizedGraph:
     size: float
     kernels: Sequence[SizedKernel | ProcessorKernel]
 
+    @cached_property
+    def is_slow_in_nhwc(self) -> bool:
+        """Whether some kernels have no good form for images that are stored by channel last."""
+        return any(
+            slow_in_nhwc(class_name(one.kernel), half=one.kernel.half) for one in self.kernels
+        )
+
 
 Fit = Parameters | ProcessorParameters
 """The law of GPUs and their like, or that of processors, with all that was fitted of it."""
@@ -148,13 +156,19 @@ def micro_batch_size(job: DeviceJob, device: DeviceCount) -> int:
     Raises:
         InputError: There are fewer samples than parts, or than a batch.
     """
+    parts = device.count * job.accumulate
     if job.batch_size > job.train_samples > 0:
         fitting = min(MOST_SUGGESTED, 1 << (job.train_samples.bit_length() - 1))
+        if fitting < parts:
+            raise InputError(
+                f"A batch of {job.batch_size:,} samples is more than the {job.train_samples:,} "
+                f"that are trained on, and {parts:,} devices and micro-batches need as many in "
+                "each. Type fewer devices, a smaller accumulate=, or more samples="
+            )
         raise InputError(
             f"A batch of {job.batch_size:,} samples is more than the {job.train_samples:,} that "
             f"are trained on. Type batch_size={fitting}"
         )
-    parts = device.count * job.accumulate
     if parts > job.batch_size:
         raise InputError(
             f"A batch of {job.batch_size:,} samples cannot be split over {device.count:,} devices"

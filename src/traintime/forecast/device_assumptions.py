@@ -99,9 +99,12 @@ def _remedy(
 ) -> str:
     found = remedies(job, model, use, device, room)
     if not found:
-        return "No change that was tried makes it fit: the model is too large for so few of them"
+        alone = use.peak(0) <= (room.capacity_bytes or math.inf) < use.peak(1)
+        what = "one sample is too large" if alone else "the model is too large for so few of them"
+        return f"No change that was tried makes it fit: {what}"
     would = f"It would fit with {', or '.join(found)}"
-    return would if room.largest_batch_size else f"Not even one sample at a time fits. {would}"
+    least = "Not even one sample at a time fits with nine chances in ten. "
+    return would if room.largest_batch_size else least + would
 
 
 def job_lines(
@@ -137,9 +140,14 @@ def job_lines(
 def _choices(job: DeviceJob, step: JobStep, precision: DevicePrecision) -> str:
     layout = "channels_last" if step.channels_last else "contiguous"
     of_images = len(job.sample.shape) == 3
-    by_itself = job.precision == "auto" or (of_images and job.memory_format == "auto")
     images = f", images {layout}" if of_images else ""
-    return f"Computed in {precision}{images}{', as auto has it' if by_itself else ''}"
+    choices = {"precision": job.precision}
+    if of_images:
+        choices["memory_format"] = job.memory_format
+    by_itself = [name for name, asked in choices.items() if asked == "auto"]
+    alone = f"{by_itself[0]}=" if 0 < len(by_itself) < len(choices) else ""
+    chosen = f", as {alone}auto has it" if by_itself else ""
+    return f"Computed in {precision}{images}{chosen}"
 
 
 def _input_line(job: DeviceJob, step: JobStep, device: DeviceCount) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from traintime.forecast.asked_job import (
     DeviceJob,
@@ -56,7 +57,7 @@ def forecast_on_device(
     micro_batch = micro_batch_size(job, device)
     computed = computed_in(precision, job.sharding, device.count)
     sized = model(computed, micro_batch)
-    step = predict_job_step(job, sized, device, computed, parameters)
+    asked, (job, step) = job, _fastest_step(job, model, device, computed, parameters)
     use = _memory_use(job, sized, device, precision).with_heap(micro_batch)
     room = find_room(use, micro_batch, job.accumulate * device.count)
     evidence = parameters.evidence(device.spec)
@@ -75,7 +76,7 @@ def forecast_on_device(
         evidence=evidence,
         assumptions=(
             *memory_lines(job, model, use, device, room, tries_remedies=tries_remedies),
-            *job_lines(job, sized, step, device, precision, evidence),
+            *job_lines(asked, sized, step, device, precision, evidence),
             *scaling_lines(job, model, step, device, precision, parameters),
         ),
         step_time_s=of_step,
@@ -101,6 +102,30 @@ def forecast_on_device(
         sharding=job.sharding,
         recompute=job.recompute,
     )
+
+
+def _fastest_step(
+    job: DeviceJob,
+    model: SizedModel,
+    device: DeviceCount,
+    precision: DevicePrecision,
+    parameters: Fit,
+) -> tuple[DeviceJob, JobStep]:
+    """Return a step with what is free to choose chosen, and the job that it is of.
+
+    Images are stored as `auto` has it where no kernel is the slower for it, else as is faster. TF32
+    is a permission: libraries keep to full fp32 where its algorithms are faster.
+    """
+    micro_batch = micro_batch_size(job, device)
+    sized = model(precision, micro_batch)
+    ways = [(job, predict_job_step(job, sized, device, precision, parameters))]
+    if job.memory_format == "auto" and ways[0][1].channels_last and sized.is_slow_in_nhwc:
+        other = replace(job, memory_format="contiguous")
+        ways.append((other, predict_job_step(other, sized, device, precision, parameters)))
+    if precision == "tf32":
+        plain = model("fp32", micro_batch)
+        ways.append((job, predict_job_step(job, plain, device, "fp32", parameters)))
+    return min(ways, key=lambda way: way[1].seconds)
 
 
 def _sigma(job: DeviceJob, parameters: Fit, evidence: Evidence) -> float:

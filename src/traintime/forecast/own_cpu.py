@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from traintime.forecast.processor_parameters import OWN_KEY
+from traintime.forecast.device_parameters import MEASURED_HERE
+from traintime.forecast.processor_parameters import MEASURED, OWN_KEY
 from traintime.hardware.devices import DeviceSpec
 from traintime.hardware.machine import Machine
 from traintime.hardware.processor import ProcessorRates
@@ -16,7 +17,8 @@ def spec_of_profile(profile: HardwareProfile) -> DeviceSpec:
         profile: Of the CPU.
     """
     assert profile.processor, "every profile of a processor has its rates"
-    note = f"measured on {profile.measured_on}"
+    measured = profile.evidence == MEASURED_HERE
+    note = f"{MEASURED} on {profile.measured_on}" if measured else "by cores and clock alone"
     return spec_of_processor(profile.machine, profile.processor, note)
 
 

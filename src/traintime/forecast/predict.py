@@ -426,7 +426,7 @@ def _basis(
     yield reading.said if reading else IN_CACHE
 
 
-IN_CACHE = "the data set is in the cache; fetching it the first time is not counted"
+IN_CACHE = "fetching the data set, where it is not in the cache yet, is not counted"
 
 
 def _assumptions(recipe: Recipe, curve: Curve | None, chance: float | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from traintime.forecast.device_parameters import KNOWN_DEVICE, MEASURED_HERE, SPECS_ONLY, Evidence
+from traintime.forecast.device_parameters import MEASURED_HERE, SPECS_ONLY, Evidence
 from traintime.forecast.processor_law import GRAIN_VALUES, class_names
 from traintime.hardware.devices import DeviceSpec
 from traintime.hardware.processor import ProcessorRates
@@ -22,6 +22,8 @@ from traintime.workload.kernels import Kernel
 
 OWN_KEY = "cpu"
 """Of the processor that runs this, as `own_cpu` names it."""
+MEASURED = "measured"
+"""How the note of a processor begins whose rates were measured."""
 IN_HALF = " half"
 
 
@@ -96,9 +98,8 @@ class ProcessorParameters:
 
     def evidence(self, spec: DeviceSpec) -> Evidence:
         """Return what a forecast for a processor stands on."""
-        if spec.key == OWN_KEY:
-            return MEASURED_HERE
-        return KNOWN_DEVICE if spec.confidence == "user" else SPECS_ONLY
+        is_saved = spec.confidence == "user" and spec.note.startswith(MEASURED)
+        return MEASURED_HERE if spec.key == OWN_KEY or is_saved else SPECS_ONLY
 
     def rates(self, spec: DeviceSpec) -> ProcessorRates | None:
         """Return a processor's rates: measured ones, or by its data sheet what can be.

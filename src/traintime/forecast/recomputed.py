@@ -38,9 +38,8 @@ def blocks_of(graph: KernelGraph) -> Blocks:
     """
     if graph.blocks is None:
         raise InputError(
-            f"recompute=true computes blocks alike again, and of {graph.model} none are known: it "
-            "was captured without them, or no ModuleList or Sequential of one class runs each of "
-            "its modules once. Leave recompute= out, or give it as code: "
-            "model=path/to/file.py:build"
+            f"recompute=true computes blocks alike again, and {graph.model} has none that are "
+            "known. Leave recompute= out; in code of your own, put the blocks (modules of one "
+            "class that have layers in them, each run once) into an nn.ModuleList of their own"
         )
     return graph.blocks

@@ -15,10 +15,13 @@ from traintime.forecast.device_memory import SURE_ENOUGH, MemoryUse, Room, chanc
 from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 
-MOST_PARTS = 64
+MOST_PARTS, MOST_DEVICES = 4096, 64
 MOST_TOGETHER = 2
 """Sets of changes that are told where none does alone."""
-TIMES = tuple(2**power for power in range(1, MOST_PARTS.bit_length()))
+
+
+def _doublings(most: int) -> tuple[int, ...]:
+    return tuple(2**power for power in range(1, most.bit_length()))
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ def remedies(
     more = (one for one in _more_devices(asked, device) if len(one.words) == 1 or not alike)
     found = [*alike, *_that_fit(more, fits)[:1]]
     found += _that_fit(_in_half(asked), fits)
+    if not found:
+        both = [change for one in _in_half(asked) for change in (*_alone(one), *_together(one))]
+        found = _that_fit(iter(both), fits)[:MOST_TOGETHER]
     words = [" ".join(change.words) for change in found]
     return [*words, *([f"batch_size={room.largest_batch_size}"] if room.largest_batch_size else [])]
 
@@ -106,7 +112,7 @@ def _together(asked: Change) -> Iterator[Change]:
 
 def _split(asked: Change) -> Iterator[Change]:
     use = replace(asked.use, accumulates=True)
-    for times in TIMES:
+    for times in _doublings(MOST_PARTS):
         count = asked.accumulate * times
         yield replace(asked.with_word(f"accumulate={count}", use), accumulate=count)
 
@@ -127,7 +133,7 @@ def _more_devices(asked: Change, device: DeviceCount) -> Iterator[Change]:
     """Return ever more devices, each number as it is, dividing the model, and computing again."""
     if not device.spec.interconnect_bytes_per_s:
         return
-    for times in TIMES:
+    for times in _doublings(MOST_DEVICES):
         count = device.count * times
         word = f"device={device.spec.key}x{count}"
         more = asked.with_word(word, replace(asked.use, num_devices=count))

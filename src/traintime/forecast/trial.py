@@ -46,6 +46,7 @@ class Trial:
         """
         when = "here" if self.elapsed_s is None else "right before"
         return (
-            f"{self.num_steps} steps were tried {when}: {format_duration(self.step_s)} each; "
+            f"{self.num_steps} steps were tried {when}, after two that only warm up: "
+            f"{format_duration(self.step_s)} each; "
             f"the rates of this machine say {format_duration(forecast_step_s)}"
         )

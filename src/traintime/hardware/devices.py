@@ -309,7 +309,14 @@ def remove_device(key: str) -> Path:
         StorageError: The disk refused.
     """
     saved = {path.stem: path for path in _saved_folder().glob("[!.]*.json")}
+    key = next((name for name in saved if _fold(name) == _fold(key)), key)
     if key not in saved:
+        known = _by_name(_catalogue()).get(_fold(key))
+        if known:
+            raise InputError(
+                f"'{key}' is {known.name} of the catalogue, which stays; devices that were saved "
+                "can be removed (`traintime hardware list` marks them)"
+            )
         raise UnknownNameError(
             "saved device", key, saved, "`traintime machine --save NAME` saves one"
         )

@@ -80,6 +80,7 @@ def choose_device(asked: str, machine: Machine) -> str:
         UnknownNameError: The machine has no such device.
     """
     known = ["cpu", *(f"cuda:{number}" for number in range(len(machine.gpus)))]
+    asked = str(asked).casefold()
     if asked == "auto":
         return known[1] if len(known) > 1 else "cpu"
     name = "cuda:0" if asked == "cuda" else asked

@@ -16,6 +16,17 @@ SHOW_FIELDS = "`traintime train --help` explains each field."
 AS_TYPED = ("budget", "data", "label")
 """YAML 1.1 takes 17:30 for a number, and paths and names of columns hold anything."""
 MISFIT = "The recipe does not fit together"
+DATA_FILES = (".csv", ".tsv", ".parquet", ".pq")
+EXPECTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_": "one word",
+    "finite_number": "a finite number",
+}
+"""How pydantic's kinds of problems begin, and what each expects."""
+WRITTEN_OUT = 1e12
+"""Whole numbers up to that are shown with all of their digits."""
 
 
 def read_recipe(words: Iterable[str] = (), **fields: Any) -> Recipe:
@@ -53,6 +64,8 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
         if key not in Recipe.model_fields:
             near = nearest(key, Recipe.model_fields)
             hint = f"Did you mean '{near}'? " if near else ""
+            if key.casefold() == "pilot":
+                hint = "pilot=10 is for `traintime forecast`; a run tries its steps by itself. "
             raise InputError(f"A recipe has no field '{key}'. {hint}{SHOW_FIELDS}")
     for key, example in (("data", "mnist"), ("model", "lenet")):
         if key not in values:
@@ -77,9 +90,9 @@ def _read_word(word: str) -> dict[str, Any]:
     path = Path(word).expanduser()
     if path.suffix in (".yaml", ".yml"):
         return _read_yaml(path)
-    raise InputError(
-        f"'{word}' is neither key=value nor a YAML file; type for example model={word}"
-    )
+    like = "data" if path.suffix in DATA_FILES else "model"
+    example = f"{word}=..." if word in Recipe.model_fields else f"{like}={word}"
+    raise InputError(f"'{word}' is neither key=value nor a YAML file; type for example {example}")
 
 
 def _read_value(word: str, text: str) -> Any:
@@ -91,7 +104,10 @@ def _read_value(word: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):  # YAML takes 2020-13-45 for a date
-        raise InputError(f"The value of '{word}' cannot be read; put it in quotes") from None
+        raise InputError(
+            f"The value of '{word}' cannot be read; `traintime train --help` and "
+            "`traintime forecast --help` say what each field takes"
+        ) from None
     if isinstance(value, str) and "," in value:
         return tuple(part.strip() for part in value.split(","))
     return text if isinstance(value, dict) else value  # YAML takes hf: for a table
@@ -127,6 +143,9 @@ def explain(error: ValidationError, values: Mapping[str, Any], misfit: str) -> l
         reason = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             reason = "a value is missing"
+        for kind, expected in EXPECTED.items():
+            if problem["type"].startswith(kind):
+                reason = f"{expected} is expected"
         lines.setdefault(field, f"{subject}: {reason[0].lower()}{reason[1:]}.")
     return list(lines.values())
 
@@ -135,4 +154,6 @@ def _show(value: Any) -> str:
     """Return a value as it would be typed."""
     if isinstance(value, list | tuple):
         return ",".join(_show(part) for part in value)  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float) and value.is_integer() and abs(value) < WRITTEN_OUT:
+        return str(int(value))
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

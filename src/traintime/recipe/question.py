@@ -320,4 +320,4 @@ def is_question(
 
 def is_this_machine(device: object) -> bool:
     """Say whether a device is "auto", "cpu", "cuda" or "cuda:N", and none of the catalogue."""
-    return device is None or str(device).partition(":")[0] in THIS_MACHINE
+    return device is None or str(device).partition(":")[0].casefold() in THIS_MACHINE

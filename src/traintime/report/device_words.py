@@ -8,8 +8,8 @@ from traintime.forecast.device_forecast import DeviceForecast
 from traintime.units import Interval, format_bytes, format_count, format_percent
 
 LIMITS = {
-    "arithmetic": "more FLOP/s or fewer bits would make it faster, more bandwidth would not",
-    "memory traffic": "arithmetic waits for bytes; more bandwidth or fewer bytes would make it "
+    "arithmetic": "more FLOP/s or fewer bits would make it faster, faster memory would not",
+    "memory traffic": "arithmetic waits for bytes; faster memory or fewer bytes would make it "
     "faster",
     "dispatch": "the device waits for the host; a larger batch or captured launches would fill it",
     "communication": "devices wait for each other's gradients; a larger batch each or a faster "
@@ -26,6 +26,8 @@ TIERS = {
 SHORTAGES = ("It does not fit", "It may not fit")
 """How an assumption begins that is about too little memory, and says what would help."""
 UNKNOWN = "-"
+MANY_TIMES = 9.995
+"""A share from which it is told as a multiple."""
 
 _TIME_UNITS = (  # with the seconds from which they are used
     ("y", 365 * 86_400.0, 730 * 86_400.0),
@@ -93,6 +95,8 @@ def format_chance(chance: float | None) -> str:
 
 def format_share(share: float) -> str:
     """Return a share of a whole; small ones as such."""
+    if share >= MANY_TIMES:
+        return f"{share:,.0f} ×"
     return format_percent(share, 0) if share >= 0.01 else "< 1 %"
 
 
@@ -121,7 +125,7 @@ def other_assumptions(forecast: DeviceForecast) -> list[str]:
 
 
 def _largest_batch(size: int) -> str:
-    return f"largest batch that does: {size:,}" if size else "not even one sample does"
+    return f"largest batch that does: {size:,}" if size else "not even one sample does surely"
 
 
 def format_bytes_interval(interval: Interval) -> str:

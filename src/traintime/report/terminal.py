@@ -27,6 +27,7 @@ from traintime.units import (
     format_interval,
     format_percent,
     format_rate,
+    plural,
 )
 
 SHADES = ("grey35", "white", "yellow", "bright_red")
@@ -119,7 +120,7 @@ def forecast_lines(recipe: Recipe, forecast: Forecast) -> RenderableType:
     stages = " · ".join(
         f"{name} {format_duration(interval.median)}" for name, interval in forecast.stages_s.items()
     )
-    steps = f"{forecast.steps_per_epoch:,} steps × {forecast.epochs} epochs"
+    steps = f"{plural(forecast.steps_per_epoch, 'step')} × {plural(forecast.epochs, 'epoch')}"
     shares = ", ".join(
         f"{part.kind} {format_percent(part.share, 0)}" for part in forecast.step_by_kind[:4]
     )
@@ -317,9 +318,24 @@ def reason_line(reason: str) -> Text:
 
 
 def closing_line(
-    forecast: Forecast, total_s: float, accuracy: float, report: str, *, was_changed: bool = False
+    forecast: Forecast,
+    total_s: float,
+    accuracy: float,
+    report: str,
+    *,
+    missed: str | None = None,
+    was_changed: bool = False,
 ) -> Text:
-    """Return forecast against fact in one line; one that was changed on the way is not judged."""
+    """Return forecast against fact in one line; one that was changed on the way is not judged.
+
+    Args:
+        forecast: What was promised.
+        total_s: What it took.
+        accuracy: On the test part.
+        report: Where its page is.
+        missed: A target that was not reached.
+        was_changed: Whether somebody changed what was to be done.
+    """
     colour = "green" if total_s in forecast.total_s else "yellow"
     line = Text("forecast ")
     line.append(format_interval(forecast.total_s), "cyan")
@@ -327,6 +343,8 @@ def closing_line(
         format_duration(total_s), "bold" if was_changed else f"bold {colour}"
     )
     line.append(", changed on the way" if was_changed else "")
+    if missed:
+        line.append(f" · {missed} was not reached", "yellow")
     line.append(" · ").append(format_percent(accuracy), "bold green")
     return line.append(f" · report: {report}")
 

@@ -256,6 +256,11 @@ class Loop:
                 margin,
             ),
         )
+        if progress.status == "stopped early":
+            self._reason = (
+                f"{self.recipe.monitor} was no better for {progress.stale_epochs} epochs "
+                f"(patience={self.recipe.patience})"
+            )
         if progress.status == "running":
             reasons = (observer.stop_reason() for observer in self.observers)
             self._reason = next(filter(None, reasons), "")

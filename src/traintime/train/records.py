@@ -222,7 +222,7 @@ class Outcome:
         seconds: By what they were spent on: train, validate, checkpoint.
         window_step_times_s: Mean time of a step in each window between two step records of this
             process, the first step (which warms up) left out.
-        reason: Why it was stopped early, if a forecast said so.
+        reason: Why it was stopped early; empty if it was not.
     """
 
     status: str

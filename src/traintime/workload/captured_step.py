@@ -132,8 +132,9 @@ def default_loss(output: Any) -> Tensor:
     scores = [t for t in tensors_of(output) if t.is_floating_point() and t.requires_grad]
     if not scores:
         raise InputError(
-            "The model's output holds no number that depends on its weights, so there is nothing "
-            "to train. Give a loss: traintime.forecast(module, batch, loss=...)"
+            f"The model's output ({type(output).__name__}) holds no number that depends on weights "
+            "which are trained, so there is nothing to forecast. Look whether it has parameters, "
+            "requires_grad=True, and a forward that returns what it computes outside no_grad()"
         )
     first = scores[0]
     if len(scores) == 1 and first.ndim == 2 and first.shape[1] > 1:

@@ -21,11 +21,14 @@ FAILED_AT = "_traintime_layer"
 
 @contextlib.contextmanager
 def silent() -> Generator[None]:
-    """Keep still what torch says of the CPU, and its traceback of what becomes one sentence."""
+    """Keep still what torch says of the CPU, and its traceback of what becomes one sentence.
+
+    What the module prints goes where errors go: our own output may have to be one document.
+    """
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

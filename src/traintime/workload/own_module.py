@@ -110,7 +110,8 @@ def _guarded(what: str) -> Generator[None]:
     except TookTooLongError as error:
         raise InputError(
             f"{what} did not end: {error}. Leave out what trains or downloads, or put it under "
-            "if __name__ == '__main__':"
+            "if __name__ == '__main__':; a very large module is made at once with: "
+            "with torch.device('meta'):"
         ) from error
     except (Exception, SystemExit) as error:
         last = traceback.format_exception_only(error)[-1].strip()
