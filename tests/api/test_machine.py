@@ -49,8 +49,12 @@ def test_a_saved_device_can_be_forgotten():
     hardware_remove("my-desk")
     with pytest.raises(InputError, match="No device named 'my-desk'"):
         find_device("my-desk")
-    with pytest.raises(InputError, match=r"No saved device named 'rtx-3090'.*machine --save NAME"):
+    with pytest.raises(InputError, match=r"None is known.*machine --save NAME"):
+        hardware_remove("my-desk")
+    with pytest.raises(InputError, match=r"'rtx-3090' is .* of the catalogue, which stays"):
         hardware_remove("rtx-3090")
+    save_machine("my-desk", measure=False)
+    hardware_remove("My-Desk")
 
 
 def test_a_measurement_that_cannot_be_kept_is_used_and_said(monkeypatch, tmp_path):
