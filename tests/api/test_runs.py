@@ -349,3 +349,15 @@ def test_run_of_another_version_with_the_same_format_goes_on_and_says_so(stopped
     assert traintime.resume(stopped, listener=listener).status == "finished"
     line = f"The run was begun by traintime 0.0.9; {traintime.__version__} goes on with it"
     assert said.count(line) == 1
+
+
+@pytest.mark.parametrize("name", [3, None])
+def test_what_names_no_run_is_refused(name: object):
+    with pytest.raises(InputError, match=rf"{name} is none; `traintime runs list` shows all"):
+        traintime.show_run(name)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("names", [None, "latest", ["latest"]])
+def test_fewer_than_two_runs_are_not_compared(names: object):
+    with pytest.raises(InputError, match="Comparing needs two runs or more"):
+        traintime.compare_runs(names)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import pytest
 from rich.console import Console
@@ -129,4 +130,41 @@ def test_the_bar_is_as_long_as_what_is_done():
     ],
 )
 def test_classes_are_told_apart_in_the_confusion_matrix(names: list[str], shown: list[str]) -> None:
-    assert terminal._short(names) == shown
+    others = [f"{number}" for number in range(10, 20)]
+    assert terminal._short([*names, *others])[:2] == shown
+    assert terminal._short(names) == names
+
+
+def scored(names: list[str], confusion: list[list[int]]) -> str:
+    test = {
+        "accuracy": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+        "f1": 0.5,
+        "loss": 1.0,
+        "samples": sum(map(sum, confusion)),
+        "per_class": [{"class": name} for name in names],
+        "confusion": confusion,
+    }
+    console = Console(width=100, file=io.StringIO())
+    console.print(terminal.score_lines(test))
+    return console.file.getvalue()
+
+
+def test_of_many_classes_the_pairs_are_shown_that_are_confused_most():
+    names = [f"class{number}" for number in range(40)]
+    confusion = [[10 * (truth == taken) for taken in range(40)] for truth in range(40)]
+    confusion[3][7], confusion[5][2] = 6, 4
+    lines = scored(names, confusion).splitlines()
+    assert len(lines) < 10
+    assert [line.split() for line in lines[-2:]] == [
+        ["class3", "class7", "6", "16"],
+        ["class5", "class2", "4", "14"],
+    ]
+    assert "no class was taken for another" in scored(names, [[0] * 40] * 40)
+
+
+def test_names_of_a_few_classes_are_not_cut():
+    said = scored(["a very long name", "[bold] another"], [[1, 2], [3, 4]])
+    assert "a very long name" in said
+    assert "[bold] another" in said

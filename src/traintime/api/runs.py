@@ -42,8 +42,8 @@ def list_runs(limit: int | None = None) -> list[LedgerRow]:
     Raises:
         InputError: The limit is no number of runs.
     """
-    if limit is not None and limit < 0:
-        raise InputError(f"limit={limit} is no number of runs; type for example limit=50")
+    if limit is not None and not (isinstance(limit, int) and limit >= 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"limit={limit!r} is no number of runs; type for example limit=50")
     return [_as_it_is(row) for row in Ledger(ledger_path()).rows(limit)]
 
 
@@ -79,7 +79,12 @@ def find_run(name: str) -> RunFolder:
     Raises:
         RunFolderError: There is no such run, or its folder is gone.
     """
-    ledger = Ledger(ledger_path())
+    if not isinstance(name, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RunFolderError(
+            f"A run has a name, a path or is 'latest', and {name!r} is none; "
+            "`traintime runs list` shows all"
+        )
+    ledger, name = Ledger(ledger_path()), str(name)
     if name == LATEST:
         newest = ledger.rows(1)
         if not newest:
@@ -267,7 +272,7 @@ def compare_runs(names: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         InputError: Fewer than two runs.
     """
-    if len(names) < 2:
+    if isinstance(names, str) or len(list(names or ())) < 2:
         raise InputError(
             "Comparing needs two runs or more; type: traintime runs compare RUN RUN "
             "(`traintime runs list` shows them)"

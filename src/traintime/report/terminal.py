@@ -31,6 +31,10 @@ from traintime.units import (
 )
 
 SHADES = ("grey35", "white", "yellow", "bright_red")
+MOST_CLASSES, MOST_PAIRS = 12, 8
+"""Classes whose confusion is shown in full, and pairs that are where there are more."""
+NAMES_WIDTH = 60
+"""Characters for the names of all classes together."""
 
 
 def title(recipe: Recipe) -> str:
@@ -277,8 +281,33 @@ def score_lines(test: Mapping[str, Any]) -> RenderableType:
         "default not bold",
     )
     names = [score["class"] for score in test["per_class"]]
-    matrix = _confusion_table(names, test["confusion"])
-    return labelled([("Test", summary), ("", Text("")), ("confusion", matrix)])
+    if len(names) > MOST_CLASSES:
+        shown = ("confused", _most_confused(names, test["confusion"]))
+    else:
+        shown = ("confusion", _confusion_table(names, test["confusion"]))
+    return labelled([("Test", summary), ("", Text("")), shown])
+
+
+def _most_confused(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> RenderableType:
+    """Return the pairs of many classes that are taken for each other most often."""
+    pairs = sorted(
+        (
+            (-count, truth, taken)
+            for truth, row in enumerate(confusion)
+            for taken, count in enumerate(row)
+            if count and truth != taken
+        )
+    )
+    if not pairs:
+        return Text("no class was taken for another", "green")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("truth", "taken for", "times", "of"):
+        table.add_column(heading, justify="right" if heading in ("times", "of") else "left")
+    for count, truth, taken in pairs[:MOST_PAIRS]:
+        table.add_row(
+            Text(names[truth]), Text(names[taken]), str(-count), f"{sum(confusion[truth]):,}"
+        )
+    return table
 
 
 def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Table:
@@ -286,20 +315,21 @@ def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("truth ↓", style="dim", justify="right")
     for name in short:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for truth, row in enumerate(confusion):
         most = max((count for column, count in enumerate(row) if column != truth), default=0)
         cells = [
             Text(str(count), "bold green" if column == truth else _shade(count, most))
             for column, count in enumerate(row)
         ]
-        table.add_row(short[truth], *cells)
+        table.add_row(Text(short[truth]), *cells)
     return table
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Return names of five letters that tell them apart, or else their numbers."""
-    for cut in (slice(None, 5), slice(-5, None)):
+    """Return names, as long as there is room, that tell them apart, or else their numbers."""
+    letters = max(5, NAMES_WIDTH // max(1, len(names)))
+    for cut in (slice(None, letters), slice(-letters, None)):
         cut_names = [name[cut].strip() for name in names]
         if len(set(cut_names)) == len(names):
             return cut_names

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import logging
 import tomllib
 from collections.abc import Generator, Mapping
 from functools import cache
@@ -153,13 +154,16 @@ def _config(transformers: ModuleType, name: str) -> tuple[Any, int]:
     for key, entry in known_configs().items():
         if plain in (key, f"{entry['owner']}/{key}".casefold()):
             return _known(transformers, entry), entry["tokens"]
+    # Its retries are many lines about what the message below says in one.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return transformers.AutoConfig.from_pretrained(name), 0
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"No config for hf:{name}: it is no folder or config.json here, and Hugging Face did "
-            f"not give it ({said}). Known without a network: {', '.join(known_configs())}"
+            f"not give it ({said}). Type the path of a config.json, or one that is known without a "
+            f"network: {', '.join(known_configs())}"
         ) from error
 
 
