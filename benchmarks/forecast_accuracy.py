@@ -117,7 +117,7 @@ QUESTIONS = (
     ),
     Question(
         "best products",
-        "the fastest product in 16 bits of unseen devices",
+        "fastest product in 16 bits, unseen devices",
         lambda row: source_of(row) == ONE_PRODUCT,
         device_group,
         "device",
