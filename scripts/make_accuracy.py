@@ -66,9 +66,8 @@ REASONS = {
     ),
     "best products": (
         "The largest product that a search over shapes found on each accelerator of the last years (Bekman, "
-        "mamf-finder), forecast without the device. Most of these devices were never timed otherwise in the tables, and "
-        "without these rows a B200 was forecast to reach 955 of the 1,745 TFLOP/s that it does. It is the fastest of "
-        "many shapes, so a forecast of an ordinary one should be slower."
+        "mamf-finder), forecast without the device. Most of these devices were never timed otherwise in the tables. It is "
+        "the fastest of many shapes, so a forecast of an ordinary one should be slower."
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from traintime.forecast.kind_share import KindShare
 from traintime.units import Interval
@@ -128,4 +128,14 @@ class DeviceForecast:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return dataclasses.asdict(self)
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON takes; several times faster than `dataclasses.asdict`, a deep copy."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, cast("tuple[Any, ...]", value)))
+    if isinstance(value, Mapping):
+        parts = cast("Mapping[str, Any]", value)
+        return {key: _plain(part) for key, part in parts.items()}
+    return dict(vars(value)) if dataclasses.is_dataclass(value) else value
