@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 FOLDER = HERE / ".environments"
 OURS = "traintime"
-PEERS = ("torch", "tensorflow", "models")
+PEERS = ("torch", "tensorflow", "models", "estimators")
 
 _LIST_PACKAGES = """
 import importlib.metadata, json, platform

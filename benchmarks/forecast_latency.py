@@ -1,7 +1,7 @@
 """How long one waits for a forecast: wall time from the shell, start of the process to its end.
 
     python benchmarks/forecast_latency.py            # `--rounds 2` for a first look
-    python benchmarks/environments.py models         # once, for the peers: timm, transformers
+    python benchmarks/environments.py estimators    # once, for the peers
 
 Ours are asked for a shipped model on one device and on all, and for a module of 300 layers from a
 file. Beside them stand tools that import what they answer about: those that take a module are
@@ -32,6 +32,7 @@ from environments import OURS, packages_in, python_of
 ONE_DEVICE = "model=resnet50 data=imagenet device=rtx-3090"
 ALL_DEVICES = "model=resnet50 data=imagenet device=all"
 OWN_MODULE = "model={file}:build samples=50000 device=rtx-3090"
+PEERS_LIVE_IN = "estimators"
 HUB_NAME = "timm/resnet50.a1_in1k"
 TIMEOUT_S = 300.0
 ANSWERED = '{"answered": true}'
@@ -159,19 +160,16 @@ class Contender:
 
     @property
     def environment(self) -> str:
-        """The environment that has all it needs; empty if none has."""
+        """The environment that has all it needs; empty if it is not here."""
         if self.words:
             return OURS
-        for name in ("torch", "models"):
-            installed = {package.lower().replace("_", "-") for package in packages_in(name)}
-            if installed.issuperset(self.packages):
-                return name
-        return ""
+        installed = {package.lower().replace("_", "-") for package in packages_in(PEERS_LIVE_IN)}
+        return PEERS_LIVE_IN if installed.issuperset(self.packages) else ""
 
     @property
     def why_not(self) -> str:
         """Why nobody here can ask it."""
-        return f"no environment here has {' and '.join(self.packages)}"
+        return f"environment '{PEERS_LIVE_IN}' has not {' and '.join(self.packages)}"
 
     def command(self, module_file: Path) -> list[str]:
         """Return the command line that asks it."""
