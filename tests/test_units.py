@@ -96,7 +96,8 @@ def test_an_interval_names_its_unit_once_if_both_ends_share_it(median, low, high
         (61.7 * 2**20, "61.7 MiB"),
         (1000 * 2**20, "1,000 MiB"),
         (139 * 2**30, "139 GiB"),
-        (4000 * 2**30, "4,000 GiB"),
+        (1000 * 2**30, "1,000 GiB"),
+        (4000 * 2**30, "3.91 TiB"),
     ],
 )
 def test_bytes_have_binary_units(count: float, shown: str):
