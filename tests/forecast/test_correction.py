@@ -71,7 +71,7 @@ def test_a_run_of_the_model_counts_less_and_one_of_another_model_least():
     assert [c.of for c in (by_job, by_model, by_device)] == [
         "1 of this job",
         "1 of this model",
-        "none of this job",
+        "all of other models",
     ]
 
 

@@ -103,6 +103,11 @@ def test_the_closing_line_of_a_run_that_was_changed_judges_nothing():
     assert not any("yellow" in str(span.style) for span in line.spans)
 
 
+def test_the_closing_line_names_a_target_that_was_missed():
+    line = terminal.closing_line(FORECAST, 9.64, 0.5, "report.html", missed="accuracy:0.99").plain
+    assert "took 9.64 s · accuracy:0.99 was not reached · 50.0 %" in line
+
+
 def test_the_closing_line_holds_forecast_against_fact():
     line = terminal.closing_line(FORECAST, 9.64, 0.9912, "runs/x/report.html").plain
     assert line == "forecast 10 s (8-13 s) · took 9.6 s · 99.1 % · report: runs/x/report.html"

@@ -226,6 +226,7 @@ def test_early_stopping_waits_its_patience(tmp_path: Path) -> None:
     judge = validations(*(Validation(1.0, accuracy) for accuracy in ACCURACIES))
     _, outcome = train(make_job(tmp_path, judge, **MLP, epochs=10, patience=2))
     assert (outcome.status, outcome.epochs) == ("stopped early", 4)
+    assert outcome.reason == "accuracy was no better for 2 epochs (patience=2)"
 
 
 def test_early_stopping_counts_only_improvements_beyond_the_least_change(tmp_path: Path) -> None:

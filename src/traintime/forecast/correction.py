@@ -225,4 +225,4 @@ def _learned(belief: _Belief, groups: Iterable[list[float]], variance: float) ->
 def _nearest(num_own: int, num_of_model: int) -> str:
     if num_of_model and not num_own:
         return f"{num_of_model} of this model"
-    return f"{num_own or 'none'} of this job"
+    return f"{num_own} of this job" if num_own else "all of other models"

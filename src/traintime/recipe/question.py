@@ -235,7 +235,7 @@ class Question(BaseModel):
         if not 1 <= self.accumulate <= self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size:,} cannot be split into {self.accumulate:,} "
-                f"micro-batches; try accumulate={min(8, self.batch_size)}"
+                f"micro-batches; try accumulate={min(8, max(1, self.batch_size // 8))}"
             )
         return self
 
