@@ -105,7 +105,7 @@ def test_the_closing_line_of_a_run_that_was_changed_judges_nothing():
 
 def test_the_closing_line_names_a_target_that_was_missed():
     line = terminal.closing_line(FORECAST, 9.64, 0.5, "report.html", missed="accuracy:0.99").plain
-    assert "took 9.64 s · accuracy:0.99 was not reached · 50.0 %" in line
+    assert "took 9.6 s · accuracy:0.99 was not reached · 50.0 %" in line
 
 
 def test_the_closing_line_holds_forecast_against_fact():

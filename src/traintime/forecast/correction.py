@@ -186,7 +186,7 @@ def correct(
         factor=math.exp(belief.mean),
         sigma=math.sqrt(belief.variance + run_sigma**2),
         num_runs=len(here),
-        of=_nearest(len(own), len(of_model)),
+        of=_nearest(len(own), len(of_model), len(here)),
     )
 
 
@@ -222,7 +222,9 @@ def _learned(belief: _Belief, groups: Iterable[list[float]], variance: float) ->
     return belief
 
 
-def _nearest(num_own: int, num_of_model: int) -> str:
+def _nearest(num_own: int, num_of_model: int, num_all: int) -> str:
     if num_of_model and not num_own:
         return f"{num_of_model} of this model"
-    return f"{num_own} of this job" if num_own else "all of other models"
+    if num_all and not num_own:
+        return "all of other models"
+    return f"{num_own or 'none'} of this job"
