@@ -92,10 +92,17 @@ def _is_file(word: str) -> bool:
 
 def forecast(words: Sequence[str], show: Show) -> None:
     """Forecast the job that the words describe, and print what came out."""
-    gc.set_threshold(GARBAGE_EVERY)
     from traintime.recipe.parse import read_fields
 
-    fields = read_fields(words)
+    usual = gc.get_threshold()
+    gc.set_threshold(GARBAGE_EVERY)
+    try:
+        _forecast(read_fields(words), show)
+    finally:
+        gc.set_threshold(*usual)
+
+
+def _forecast(fields: Mapping[str, Any], show: Show) -> None:
     plot = _plot_path(show.plot)
     _refuse_unknown(fields)
     _refuse_details_of_this_machine(fields, show)
