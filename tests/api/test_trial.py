@@ -13,6 +13,7 @@ from tests.data.tables import loans
 from traintime import Forecast
 from traintime.api import trial
 from traintime.api.listener import Listener
+from traintime.data.input_plan import InputPlan
 from traintime.errors import InputError
 from traintime.forecast.trial import TRIAL_SIGMA
 from traintime.recipe import Recipe
@@ -171,6 +172,15 @@ def test_steps_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(trial, "time_steps", fail)
     with pytest.raises(InputError, match=r"does not fit into memory.*leave pilot= out"):
+        traintime.forecast(**LONGER, pilot=6)
+
+
+def test_steps_tell_nothing_of_images_that_are_read_meanwhile(monkeypatch: pytest.MonkeyPatch):
+    from_disk = replace(InputPlan(), cache="disk")
+    monkeypatch.setattr(
+        "traintime.api.input_plan.with_input", lambda job, _: replace(job, input=from_disk)
+    )
+    with pytest.raises(InputError, match=r"these images would be read while"):
         traintime.forecast(**LONGER, pilot=6)
 
 

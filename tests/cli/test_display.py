@@ -6,6 +6,7 @@ from rich.console import Console
 import traintime
 from tests.api.known_machine import QUICK
 from traintime.cli.display import Display, make_console
+from traintime.cli.failure import plain
 from traintime.cli.progress import PlainProgress
 from traintime.clock.eta import Clock
 from traintime.errors import DivergedError
@@ -81,6 +82,10 @@ def test_a_forecast_that_was_put_right_is_said_with_why() -> None:
     Display(console).on_trial(forecast)
     assert "run on this machine" in printed(console)
     assert "steps were tried right before" in printed(console)
+
+
+def test_an_error_cannot_draw_on_the_terminal() -> None:
+    assert plain("a\x1b[31mb\nc é") == "a\\x1b[31mb\nc é"
 
 
 def test_only_an_epoch_better_than_all_before_is_marked(

@@ -123,6 +123,11 @@ def _forecast_here(fields: dict[str, Any], listener: Listener) -> Forecast:
     num_steps = make_question({"model": job.recipe.model, "pilot": pilot}).pilot
     profile = profile_for(job, listener)
     job = with_input(job, profile.device)
+    if num_steps and not job.input.is_resident:
+        raise InputError(
+            "pilot= takes steps on samples that lie in memory; these images would be read while "
+            "it trains. Leave pilot= out; `traintime train` watches how fast they come"
+        )
     startup_s = startup_seconds(profile)
     answer = forecast_known_job(job, profile, startup_s=startup_s)
     if not num_steps:

@@ -282,11 +282,8 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
 def _samples_of(tokens: int, question: Question, sample: Sample) -> int:
     """Return how many samples hold so many tokens, the last one filled up."""
     if not sample.tokens:
-        what = (
-            f"input={sample} is no text"
-            if question.input
-            else (f"{question.model} takes input {sample}")
-        )
+        takes = f"{question.model} takes input {sample}"
+        what = f"input={sample} is no text" if question.input else takes
         raise InputError(
             f"tokens={tokens:,} is for models that read text, and {what}. Type samples= and "
             "epochs= instead, or an input of words such as input='2048 tokens'"
