@@ -115,6 +115,8 @@ def test_the_line_is_printed_now_and_then_where_nothing_can_be_drawn(
     ("arguments", "said"),
     [
         ({"epochs": 0}, "leaves nothing to do"),
+        ({"epochs": 1.5}, "is no whole number"),
+        ({"target": 3}, "target=3 names no metric"),
         ({"epochs": 3, "first_epoch": 3}, "leaves nothing to do"),
         ({"steps_per_epoch": 0}, "at least 1 step"),
         ({"target": "fun:3"}, "names no known metric"),

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 
 from traintime.errors import InputError
 from traintime.recipe import Recipe, read_recipe
-from traintime.recipe.parse import make_recipe
+from traintime.recipe.parse import make_recipe, read_fields
 
 LENET = ("data=mnist", "model=lenet")
 
@@ -230,3 +231,17 @@ def test_a_time_of_day_is_read_as_it_is_typed():
     assert recipe.epochs == 10_000
     assert read_recipe(**recipe.model_dump()) == recipe
     assert read_recipe(["data=mnist", "model=lenet", "budget=1h", "epochs=7"]).epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("word", "example"),
+    [("rows.csv", "data=rows.csv"), ("resnet50", "model=resnet50"), ("lr", "lr=...")],
+)
+def test_a_lone_word_is_advised_by_what_it_looks_like(word: str, example: str):
+    with pytest.raises(InputError, match=f"type for example {re.escape(example)}$"):
+        read_fields([word])
+
+
+def test_a_run_needs_no_pilot():
+    with pytest.raises(InputError, match=r"pilot=10 is for `traintime forecast`"):
+        make_recipe({"data": "mnist", "model": "lenet", "pilot": 10})

@@ -140,8 +140,8 @@ def _refuse_details_of_this_machine(fields: Mapping[str, Any], show: Show) -> No
     from traintime.api.question import asks_of_devices
     from traintime.errors import InputError
 
-    by_device = show.sort_by is not SortBy.TIME
-    options = (("--explain", show.explain), (PLOT, show.plot), ("--sort", by_device))
+    is_sorted = show.sort_by is not SortBy.TIME
+    options = (("--explain", show.explain), (PLOT, show.plot), ("--sort", is_sorted))
     wanted = [option for option, given in options if given]
     if wanted and not asks_of_devices(fields):
         verb = "orders" if wanted[0] == "--sort" else "shows"

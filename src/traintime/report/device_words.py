@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.units import Interval, format_bytes, format_count, format_percent
+from traintime.units import Interval, format_bytes, format_count, format_percent, plural
 
 LIMITS = {
     "arithmetic": "more FLOP/s or fewer bits would make it faster, faster memory would not",
@@ -57,8 +57,8 @@ def job_title(*forecasts: DeviceForecast) -> str:
     """Return what was asked for, without the devices; each of them may choose a precision."""
     forecast = forecasts[0]
     precision = " or ".join(dict.fromkeys(each.precision for each in forecasts))
-    passes = "1 epoch" if forecast.epochs == 1 else f"{forecast.epochs:,} epochs"
-    steps = f"{forecast.steps_per_epoch:,} step{'' if forecast.steps_per_epoch == 1 else 's'}"
+    passes = plural(forecast.epochs, "epoch")
+    steps = plural(forecast.steps_per_epoch, "step")
     length = f"{passes} of {steps}" if forecast.steps_per_epoch else "a step alone"
     shape = "×".join(f"{side:,}" for side in forecast.input_shape)
     divided = f"sharding {forecast.sharding}, " if forecast.sharding != "none" else ""
