@@ -40,3 +40,34 @@ def test_shapes_of_our_own_are_told_from_others(monkeypatch, watched, trainer):
     monkeypatch.setattr(outlook, "forecaster", Asked)
     look_ahead(watched, SEEN, 20.0)
     assert asked == [trainer]
+
+
+def stuck_and_not(seen: list[float], guess: float | None) -> tuple[float, float, float]:
+    """Return the final accuracy's median and high end, and the chance of 90 %."""
+    ahead = look_ahead(Watched("accuracy", 0.9, is_ours=True, guess=guess), seen, 10.0)
+    assert ahead.chance is not None
+    return ahead.final.median, ahead.final.high, ahead.chance
+
+
+def test_a_run_that_guesses_is_not_promised_what_others_learned():
+    for seen in ([0.112, 0.098, 0.1], [0.112] * 4):
+        median, high, chance = stuck_and_not(seen, guess=0.11)
+        assert median < 0.13
+        assert high < 0.3
+        assert chance < 0.05
+
+
+def test_one_validation_that_guesses_decides_nothing():
+    _, high, _ = stuck_and_not([0.1], guess=0.1)
+    assert high > 0.7
+
+
+def test_a_run_that_learns_is_not_taken_for_one_that_guesses():
+    seen = [0.3, 0.5, 0.6]
+    assert stuck_and_not(seen, 0.1) == pytest.approx(stuck_and_not(seen, None), rel=0.05)
+
+
+def test_what_guessing_gives_says_nothing_of_a_loss():
+    seen = [2.3, 2.3, 2.3]
+    known, unknown = (look_ahead(Watched("loss", guess=g), seen, 10.0) for g in (0.1, None))
+    assert known == unknown

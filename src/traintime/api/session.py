@@ -119,7 +119,8 @@ class Session:
             waiting=stop.immediate,
         )
         thread = ThreadPoolExecutor(1, "traintime-clock")
-        clock = Clock(self.recipe, self.forecast, self.deadline, thread)
+        guess = _share_of_largest(prepared.validation.labels)
+        clock = Clock(self.recipe, self.forecast, self.deadline, thread, guess)
         recorder = Recorder(self.folder, clock)
         tensorboard = TensorBoard(self.folder, clock)
         usage = UsageRecorder(self.folder, self.execution.device, workers=feed.worker_pids)
@@ -269,6 +270,11 @@ def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:
         save_s=FINISH_S,
     )
     return Deadline(recipe.time_budget, recipe.epochs, expected)
+
+
+def _share_of_largest(labels: torch.Tensor) -> float | None:
+    """Return the share of the most frequent class; None if there are no labels."""
+    return int(labels.bincount().max()) / len(labels) if len(labels) else None
 
 
 def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:

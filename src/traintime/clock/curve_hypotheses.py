@@ -21,6 +21,12 @@ EXPECTED_SHARE, EXPECTED_SIGMA = 0.7, 0.02
 """Of a recipe's spread from run to run, in variance, what stays with the run; and of its b."""
 
 
+STUCK_WEIGHT = 0.02
+"""Trust in a run that learns nothing, before any evaluation; taken, not fitted."""
+STUCK_SIGMA = 0.15
+"""Of the accuracy that guessing has, what one guess differs from another by; taken too."""
+
+
 WOBBLE, WOBBLE_SIGMA = 0.14, 1.33
 """How much the noise of the updates varies from validation to validation, over its mean: a sum of N
 squares of normal deviations varies by sqrt(2 / N); N is taken as anything from 1 to 10,000, so this
@@ -86,6 +92,38 @@ def with_expected(hypotheses: Hypotheses, expected: Expected) -> Hypotheses:
         wobbles=np.append(hypotheses.wobbles, math.nan),
         strays=np.append(hypotheses.strays, 0.0),
         noise=noise,
+    )
+
+
+def with_stuck(hypotheses: Hypotheses, guess: float) -> Hypotheses:
+    """Return hypotheses with one more: that the run learns nothing.
+
+    Hardly a recorded curve does so. What tells it from one that begins late is that its level is
+    known.
+
+    Args:
+        hypotheses: Those of runs that learn.
+        guess: Share that is right where the most frequent class is always told.
+    """
+    one = np.ones((len(hypotheses.fall), 1))
+
+    def flat(positions: Array, level: float) -> Array:
+        return np.full((len(hypotheses.plans), 1, len(positions)), level)
+
+    def joined(of: Callable[[Array], Array], level: float) -> Callable[[Array], Array]:
+        return lambda at: np.concatenate([of(at), flat(at, level)], axis=1)
+
+    others = hypotheses.log_weights + math.log(1 - STUCK_WEIGHT)
+    return replace(
+        hypotheses,
+        shape=joined(hypotheses.shape, 0.0),
+        excess=joined(hypotheses.excess, math.log(1 - guess)),
+        fall=np.hstack([hypotheses.fall, 0 * one]),
+        fall_sigma=np.hstack([hypotheses.fall_sigma, one]),
+        level_sigma=np.append(hypotheses.level_sigma, STUCK_SIGMA * guess / (1 - guess)),
+        log_weights=np.append(others, math.log(STUCK_WEIGHT)),
+        wobbles=np.append(hypotheses.wobbles, math.nan),
+        strays=np.append(hypotheses.strays, 1.0),
     )
 
 

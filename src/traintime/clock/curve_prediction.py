@@ -140,6 +140,8 @@ class CurvePrediction:
         best: The least log error seen so far; infinite if nothing was.
         scale: Of the metric.
         aims: Which targets are chosen; None if the plan is not known.
+        stuck: (N,) Which of them learn nothing, which nobody who chooses a target knows; None if
+            that was not asked.
     """
 
     positions: Array
@@ -147,6 +149,7 @@ class CurvePrediction:
     best: float
     scale: Scale
     aims: Aims | None = None
+    stuck: NDArray[np.bool_] | None = None
 
     def arrivals(self, target: float) -> list[float]:
         """Return the probability of each evaluation ahead to be the first to reach a target.
@@ -177,6 +180,8 @@ class CurvePrediction:
             return alone
         bests = np.minimum(np.minimum.accumulate(self.log_errors, axis=1), self.best)
         likely = np.maximum(self.aims.density(self._goal(target), bests), LEAST_WEIGHT)
+        if self.stuck is not None and not self.stuck.all():
+            likely = np.where(self.stuck, likely[~self.stuck].mean(), likely)
         reached = self.first(target) < len(self.positions)
         aimed = likely[reached].sum() / likely.sum()
         chance = max(aimed, alone[reached].sum())

@@ -70,6 +70,7 @@ class Clock(Observer):
         forecast: The prior.
         deadline: When the result has to be there, if there is such a time.
         thread: Looks ahead along the learning curve; None does it at once.
+        guess: Accuracy of always telling the most frequent class; None if it is not known.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Clock(Observer):
         forecast: Forecast,
         deadline: Deadline | None = None,
         thread: Executor | None = None,
+        guess: float | None = None,
     ) -> None:
         self.recipe, self.forecast, self.deadline = recipe, forecast, deadline
+        self.guess = guess
         self.eta = Eta(0.0, forecast.total_s, forecast.time_to_target_s, forecast.chance_of_target)
         self.metric: Metric = recipe.goal.metric if recipe.goal else recipe.monitor
         self.outlook: Outlook | None = None
@@ -221,7 +224,7 @@ class Clock(Observer):
         from traintime.clock.outlook import look_ahead  # imports numpy
 
         began = perf_counter()
-        watched = Watched.by(self.recipe, self.metric, self._margin)
+        watched = Watched.by(self.recipe, self.metric, self._margin, self.guess)
         outlook = look_ahead(watched, seen, last_epoch, curve)
         return outlook, perf_counter() - began
 

@@ -40,9 +40,10 @@ from traintime.clock.curve_hypotheses import (
     noise_prior,
     sampled,
     with_expected,
+    with_stuck,
     wobbles_of,
 )
-from traintime.clock.curve_posterior import posterior_of
+from traintime.clock.curve_posterior import Indices, posterior_of
 from traintime.clock.curve_prediction import Aims, Array, CurvePrediction, Expected, Scale
 from traintime.clock.curve_shapes import FALL_FROM, Shapes, classical_shapes, read_at, read_shapes
 
@@ -125,6 +126,7 @@ class CurveForecaster:
         rate: Rate | None = None,
         expected: Expected | None = None,
         trainer: str | None = None,
+        guess: float | None = None,
     ) -> CurvePrediction:
         """Return futures of a run at evaluations that are still to come.
 
@@ -141,6 +143,8 @@ class CurveForecaster:
             expected: What earlier runs of the same recipe did.
             trainer: Whose shapes are of runs by the same program; None if there are none. Without
                 `planned` it says nothing.
+            guess: Accuracy of always telling the most frequent class; None if it is not known, or
+                the metric is another.
 
         Raises:
             ValueError: Positions do not ascend or the numbers of positions and values differ;
@@ -155,14 +159,19 @@ class CurveForecaster:
         hypotheses = self._hypotheses(done, planned, rate, trainer if planned else None)
         if expected:
             hypotheses = with_expected(hypotheses, expected)
+        if guess is not None and 0 < guess < 1:
+            hypotheses = with_stuck(hypotheses, guess)
         late = at >= EARLIEST * hypotheses.plans[0] if planned else at > 0
         sampling = max(NOISES[0], scale.sampling_noise(seen[told]))
-        paths = self._futures(hypotheses, *_binned(at[late], y[late]), to, sampling)
+        paths, which = self._futures(hypotheses, *_binned(at[late], y[late]), to, sampling)
+        stuck = which == len(hypotheses.log_weights) - 1 if guess is not None else None
         share = float(at[-1] / planned) if planned and len(at) else UNKNOWN_SHARE
         middle = np.median(paths, axis=0)
         paths = middle + np.interp(share, WIDENED_AT, self.constants.widening) * (paths - middle)
         aims = self._aims(at, y, to, planned) if planned and len(y) else None
-        return CurvePrediction(to, paths, float(y.min()) if len(y) else math.inf, scale, aims)
+        return CurvePrediction(
+            to, paths, float(y.min()) if len(y) else math.inf, scale, aims, stuck
+        )
 
     def _aims(self, at: Array, y: Array, to: Array, planned: float) -> Aims:
         u = np.concatenate([at[-1:], to]) / planned
@@ -211,8 +220,8 @@ class CurveForecaster:
         counts: Array,
         to: Array,
         sampling: float,
-    ) -> Array:
-        """Return (N, F) log errors drawn from the posterior mixture."""
+    ) -> tuple[Array, Indices]:
+        """Return (N, F) log errors drawn from the posterior mixture, and (N,) their shapes."""
         constants, plans = self.constants, hypotheses.plans
         sizes = np.meshgrid(constants.misfits, constants.drifts, NOISES, indexing="ij")
         misfit, drift, noise = (size.ravel() for size in sizes)  # (J,)
@@ -239,7 +248,7 @@ class CurveForecaster:
         moves = random.standard_normal(path.shape) * np.sqrt(np.diff(clock, axis=1))[plan]
         path += (strays * drift[size])[:, None] * np.cumsum(moves, axis=1)
         noises = np.where(strays[:, None] > 0, noise[size, None], hypotheses.noise(to))
-        return path + noises * random.standard_normal(path.shape)
+        return path + noises * random.standard_normal(path.shape), which
 
 
 def _square(sizes: Array) -> Array:

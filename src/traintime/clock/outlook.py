@@ -73,6 +73,7 @@ def look_ahead(
         rate=watched.rate,
         trainer=TRAINER if watched.is_ours and watched.metric == "accuracy" else None,
         expected=_expected(curve, last),
+        guess=watched.guess if watched.metric == "accuracy" else None,
     )
     arrivals = None if watched.target is None else tuple(prediction.arrivals(watched.target))
     return Outlook(

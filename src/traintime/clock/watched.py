@@ -20,6 +20,7 @@ class Watched:
         patience: Validations without improvement after which the run ends; 0 for no end.
         rate: Learning rate over its peak at a share of the schedule; None if not known.
         is_ours: Whether traintime trains, and not a loop of the user's own.
+        guess: Accuracy of always telling the most frequent class; None if it is not known.
     """
 
     metric: Metric
@@ -27,9 +28,12 @@ class Watched:
     patience: int = 0
     rate: Callable[[float], float] | None = None
     is_ours: bool = False
+    guess: float | None = None
 
     @classmethod
-    def by(cls, recipe: Recipe, metric: Metric, margin: float = 0.0) -> Watched:
+    def by(
+        cls, recipe: Recipe, metric: Metric, margin: float = 0.0, guess: float | None = None
+    ) -> Watched:
         """Return what a recipe watches of a metric, which has to pass its target by a margin."""
         per_epoch = 1_000  # steps, of which a schedule needs enough to be smooth
         return cls(
@@ -40,4 +44,5 @@ class Watched:
                 learning_rate(recipe, share * recipe.epochs * per_epoch, per_epoch) / recipe.lr
             ),
             is_ours=True,
+            guess=guess,
         )
