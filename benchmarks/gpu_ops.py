@@ -1,7 +1,7 @@
 """Operations and training steps on a GPU: what the law of kernel times is calibrated by.
 
     python benchmarks/gpu_ops.py                        # under five minutes on an H200
-    python benchmarks/gpu_ops.py --graphs               # each model as a CUDA graph, too
+    python benchmarks/gpu_ops.py --graphs --compiled    # each model as a CUDA graph and compiled
     python benchmarks/gpu_ops.py --device cpu --quick   # a few cases, to see that it runs
     python benchmarks/gpu_ops.py --from-results FILE    # the table of an earlier run
 
@@ -111,7 +111,8 @@ def _measure_steps(record: Record, given: argparse.Namespace, until_s: float) ->
     clock = clock_of(given.device)
     clock.close()  # the memory of a step is counted, so the clock may hold none
     models = TINY_MODELS if given.quick else OWN_MODELS | foreign_models()
-    cases = step_cases(models, graphs=given.graphs and given.device == "cuda")
+    graphs = ["graph"] if given.graphs and given.device == "cuda" else []
+    cases = step_cases(models, modes=[*graphs, *["compiled"] * given.compiled])
     least_calls = 3 if given.quick else 10
 
     def row_of(number: int) -> Row:
@@ -128,6 +129,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=280, metavar="SECONDS", help="default: 280")
     parser.add_argument("--quick", action="store_true", help="two cases a family, three steps")
     parser.add_argument("--graphs", action="store_true", help="steps as CUDA graphs, too")
+    parser.add_argument("--compiled", action="store_true", help="steps by torch.compile, too")
     parser.add_argument("--autotune", action="store_true", help="let cuDNN try its algorithms")
     parser.add_argument("--no-predictions", action="store_true", help="do not capture the models")
     parser.add_argument("--from-results", type=Path, metavar="FILE", help="print this, run nothing")

@@ -151,7 +151,7 @@ def _log_excess(result: Result, parameters: Parameters, shares: DeviceShares) ->
     assert graph, "the model is shipped"
     kernels = sized_kernels(graph, result.batch_size, 1.0, "amp", parameters)
     device = rates(find_device(result.device), "amp", shares)
-    step = predict_device_step(graph, kernels, device, parameters, compiled=True)
+    step = predict_device_step(graph, kernels, device, parameters, mode="graph")
     return math.log(result.images_per_s * step.seconds / result.batch_size)
 
 

@@ -54,7 +54,7 @@ def _predicted(graph: Any, row: dict[str, Any], spec: DeviceSpec) -> dict[str, A
         parameters,
         optimizer=row["optimizer"],
         contiguous=row["memory_format"] == "contiguous",
-        compiled=row["mode"] == "graph",
+        mode=row["mode"],
     )
     return {
         "step_s": step.seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class StepCase:
         precision: "amp", "tf32" or "fp32".
         memory_format: Of images; "" elsewhere.
         batch_size: Samples.
-        mode: "eager" or "graph".
+        mode: "eager", "graph" or "compiled".
     """
 
     name: str
@@ -42,7 +43,7 @@ class StepCase:
         return f"{self.name} {how} {self.batch_size} {self.mode}"
 
 
-def step_cases(models: dict[str, Model], *, graphs: bool) -> list[StepCase]:
+def step_cases(models: dict[str, Model], *, modes: Sequence[str] = ()) -> list[StepCase]:
     """Return steps in the order of what is wanted first, should time run out."""
     # (precision, memory format, which batch, mode)
     variants = [
@@ -50,8 +51,7 @@ def step_cases(models: dict[str, Model], *, graphs: bool) -> list[StepCase]:
         *(("tf32", "channels_last", 1, "eager"), ("fp32", "contiguous", 0, "eager")),
         *(("amp", "contiguous", 1, "eager"), ("tf32", "channels_last", 0, "eager")),
     ]
-    if graphs:
-        variants.insert(2, ("amp", "channels_last", 0, "graph"))
+    variants[2:2] = [("amp", "channels_last", 0, mode) for mode in modes]
     return [
         StepCase(
             name, model, precision, layout if model.is_of_images else "", model.batches[which], mode
@@ -72,6 +72,8 @@ def training_step(case: StepCase, device: str) -> Call:
         module = module.to(memory_format=torch.channels_last)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     kind, settings, _, _ = UPDATES[case.model.optimizer]
+    if case.mode == "compiled":
+        module = torch.compile(module, mode="reduce-overhead")
     if case.mode == "graph" and case.model.optimizer == "adamw":
         settings = {**settings, "capturable": True}
     optimizer = kind(module.parameters(), **settings, fused=True)

@@ -78,7 +78,15 @@ def test_the_device_waits_for_the_host():
     assert predicted.dispatch_s == pytest.approx(10e-3 + 4e-3)
     assert predicted.seconds == pytest.approx(14e-3)
     assert predicted.by_kind()["waiting for dispatch"] == pytest.approx(14e-3 - 8.2e-4)
-    assert step(law, compiled=True).dispatch_s == 0.0
+    assert step(law, mode="graph").dispatch_s == step(law, mode="compiled").dispatch_s == 0.0
+
+
+def test_a_compiler_leaves_a_share_of_what_lies_between_products():
+    kernels = tuple(dataclasses.replace(k, joined=0.5) for k in graph().kernels)
+    joined = graph(kernels=kernels)
+    seconds = {mode: step(captured=joined, mode=mode).seconds for mode in ("graph", "compiled")}
+    assert seconds["graph"] == pytest.approx(8.2e-4)
+    assert seconds["compiled"] == pytest.approx(4.2e-4)
 
 
 def test_every_kernel_costs_its_launch():

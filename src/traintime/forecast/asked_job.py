@@ -41,7 +41,7 @@ class DeviceJob:
         optimizer: Name.
         precision: As it was asked for.
         memory_format: As it was asked for.
-        compiled: Whether launches are captured in graphs.
+        compiled: Whether a compiler joins kernels and captures their launches in graphs.
         sharding: What several devices divide among them.
         recompute: Whether blocks compute their forward again in the backward.
         notes: What else has to hold, for people.

@@ -134,7 +134,10 @@ def job_lines(
             "products over devices (pipeline, tensor or expert parallelism) is not forecast"
         )
     if job.compiled:
-        yield "Compiling itself is not counted, nor what fusing operations saves"
+        yield (
+            "Compiled: what lies between products is joined as far as it can be. Compiling itself "
+            "is not counted, nor the memory that joining saves"
+        )
 
 
 def _choices(job: DeviceJob, step: JobStep, precision: DevicePrecision) -> str:

@@ -35,6 +35,9 @@ from traintime.workload.kernels import PRODUCT_KINDS, Kernel, KernelGraph
 
 DevicePrecision = Literal["fp32", "tf32", "amp", "half"]
 Phases = Literal["train", "gradients", "forward"]
+Mode = Literal["eager", "graph", "compiled"]
+"""Python dispatches each kernel; all are captured in a graph, so that dispatch costs nothing; or a
+compiler joins them before. What an accelerator's compiler joins is in its shares already."""
 ON_VECTOR_UNITS = ("depthwise convolution",)
 """Products that no matrix engine computes."""
 USUAL_CORES = 64
@@ -332,7 +335,7 @@ def predict_device_step(
     optimizer: str = "sgd",
     phases: Phases = "train",
     contiguous: bool = False,
-    compiled: bool = False,
+    mode: Mode = "eager",
 ) -> DeviceStep:
     """Return the time of a step on a device.
 
@@ -344,10 +347,10 @@ def predict_device_step(
         optimizer: Name, for the traffic of its update.
         phases: "train", "gradients" (no update) or "forward".
         contiguous: Whether images are NCHW.
-        compiled: Whether launches are captured in a graph, so that dispatch costs nothing.
+        mode: How launches come about.
     """
     times = [
-        _kernel_time(one, device, parameters, contiguous=contiguous)
+        _kernel_time(one, device, parameters, contiguous=contiguous, compiled=mode == "compiled")
         for one in kernels
         if phases != "forward" or one.kernel.phase == "forward"
     ]
@@ -357,7 +360,7 @@ def predict_device_step(
         calls = parameters.update_calls[optimizer] * graph.parameter_tensors
         dispatch_s = parameters.update_call_s * calls
     calls = graph.num_calls * (FORWARD_CALLS if phases == "forward" else 1.0)
-    dispatch_s = 0.0 if compiled else dispatch_s + parameters.call_s * calls
+    dispatch_s = 0.0 if mode != "eager" else dispatch_s + parameters.call_s * calls
     device_s = sum(time.seconds for time in times) + update_s
     seconds = kernel_seconds(device_s, dispatch_s, parameters.dispatch_overlap)
     products = [time for time in times if time.kernel.kind in PRODUCT_KINDS]
@@ -381,9 +384,10 @@ def _by_winograd(kernel: Kernel, device: Rates) -> bool:
 
 
 def _kernel_time(
-    one: SizedKernel, device: Rates, parameters: Parameters, *, contiguous: bool
+    one: SizedKernel, device: Rates, parameters: Parameters, *, contiguous: bool, compiled: bool
 ) -> KernelTime:
-    kernel, count = one.kernel, one.kernel.count
+    kernel = one.kernel
+    count = kernel.count * (kernel.joined if compiled else 1.0)
     work = one.contiguous if contiguous else one.channels_last
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
     traffic_s = work.traffic / (device.bandwidth * gain)

@@ -19,6 +19,7 @@ from traintime.forecast.device_step import (
     DevicePrecision,
     DeviceStep,
     KernelTime,
+    Mode,
     Phases,
     SizedKernel,
     predict_device_step,
@@ -241,14 +242,15 @@ def _predictor(
                 optimizer=job.optimizer,
                 phases=phases,
                 in_half=precision in ("amp", "half"),
-                compiled=job.compiled,
+                mode="compiled" if job.compiled else "eager",
             )
 
         return on_processor
     sustained = rates(spec, precision, parameters.shares(spec))
     contiguous = len(job.sample.shape) == 3 and not channels_last
-    # Their frameworks compile a whole step before the first.
-    compiled = job.compiled or spec.kind in ACCELERATORS
+    mode: Mode = "compiled" if job.compiled else "eager"
+    if spec.kind in ACCELERATORS:  # their frameworks compile a whole step before the first
+        mode = "graph"
 
     def on_device(phases: Phases, with_kernels: bool) -> DeviceStep:
         return predict_device_step(
@@ -259,7 +261,7 @@ def _predictor(
             optimizer=job.optimizer,
             phases=phases,
             contiguous=contiguous,
-            compiled=compiled,
+            mode=mode,
         )
 
     return on_device

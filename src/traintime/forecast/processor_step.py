@@ -11,6 +11,7 @@ from traintime.forecast.device_step import (
     DevicePrecision,
     DeviceStep,
     KernelTime,
+    Mode,
     Phases,
 )
 from traintime.forecast.processor_law import (
@@ -83,7 +84,7 @@ def predict_processor_step(
     optimizer: str = "sgd",
     phases: Phases = "train",
     in_half: bool = False,
-    compiled: bool = False,
+    mode: Mode = "eager",
 ) -> DeviceStep:
     """Return the time of a step on a processor.
 
@@ -95,7 +96,7 @@ def predict_processor_step(
         optimizer: Name, for its update.
         phases: "train", "gradients" (no update) or "forward".
         in_half: Whether products are in 16 bits: for the peak that utilization is told of.
-        compiled: Whether Python dispatches nothing.
+        mode: How operations come to be computed; there is no "graph" of launches.
 
     Raises:
         InputError: The processor's data sheet does not say enough.
@@ -108,7 +109,7 @@ def predict_processor_step(
             "type another device"
         )
     times = [
-        _kernel_time(one, rates, parameters)
+        _kernel_time(one, rates, parameters, compiled=mode == "compiled")
         for one in kernels
         if phases != "forward" or one.kernel.phase == "forward"
     ]
@@ -118,7 +119,7 @@ def predict_processor_step(
         calls = parameters.update_calls[optimizer] * graph.parameter_tensors
         update_s += calls * rates.call_s
     calls = graph.num_calls * (FORWARD_CALLS if phases == "forward" else 1.0)
-    dispatch_s = 0.0 if compiled else parameters.dispatch_calls * calls * rates.call_s
+    dispatch_s = 0.0 if mode != "eager" else parameters.dispatch_calls * calls * rates.call_s
     device_s = sum(time.seconds for time in times) + update_s
     flops = sum(time.flops for time in times if time.kernel.kind in PRODUCT_KINDS)
     peak = rates.half_product_flops if in_half else rates.product_flops
@@ -128,7 +129,7 @@ def predict_processor_step(
 
 
 def _kernel_time(
-    one: ProcessorKernel, rates: ProcessorRates, parameters: ProcessorParameters
+    one: ProcessorKernel, rates: ProcessorRates, parameters: ProcessorParameters, *, compiled: bool
 ) -> KernelTime:
     kernel, of_class = one.kernel, one.of_class
     is_product = kernel.kind in PRODUCT_KINDS
@@ -150,7 +151,7 @@ def _kernel_time(
     )
     seconds = joined(arithmetic_s, traffic_s, parameters.overlap)
     seconds += start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
-    count = kernel.count
+    count = kernel.count * (kernel.joined if compiled else 1.0)
     return KernelTime(
         kernel,
         count * seconds,

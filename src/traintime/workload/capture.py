@@ -160,7 +160,8 @@ def _relative(subject: Subject, size: int) -> float:
 
 def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel]:
     keys = list(steps)
-    for row in zip(*(step.kernels for step in steps.values()), strict=True):
+    joined = steps[max(steps)].joined
+    for *row, left in zip(*(step.kernels for step in steps.values()), joined, strict=True):
         (first, phase, where), counted = row[0], [one for one, _, _ in row]
 
         def amount(read: Callable[[Counted], float], counted: list[Counted] = counted) -> Amount:
@@ -183,6 +184,7 @@ def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel
             window=first.window,
             stride=first.stride,
             dilation=first.dilation,
+            joined=round(left, 2),
         )
 
 

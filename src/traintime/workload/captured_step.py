@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map
 from traintime.errors import InputError
 from traintime.workload.as_on_cuda import AsOnCuda, not_packed
 from traintime.workload.chained_blocks import BlockBytes, chains, watched
+from traintime.workload.joined_kernels import KernelFlow
 from traintime.workload.kernels import Numerics, Phase, Target
 from traintime.workload.live_bytes import LiveBytes, tensors_of
 from traintime.workload.module_states import (
@@ -32,7 +33,7 @@ from traintime.workload.module_states import (
     training,
     unchanged,
 )
-from traintime.workload.op_rules import Counted, count_op, is_view
+from traintime.workload.op_rules import Counted, count_op, is_view, tensors_read
 from traintime.workload.refusals import Now, refusals
 from traintime.workload.step_blocks import Trace
 from traintime.workload.time_limit import limit_at_safe_points
@@ -57,6 +58,8 @@ class CapturedStep:
         data_bytes: The most that was live at each dispatched operation, counted so too.
         unknown: Operations whose FLOP no rule counts.
         blocks: What each block of its chains leaves in memory, in the order that they ran.
+        joined: Share of its bytes that each kernel still moves where a compiler joins it with its
+            neighbours.
         trace: Its blocks of memory, if it is a CPU's.
     """
 
@@ -68,6 +71,7 @@ class CapturedStep:
     data_bytes: tuple[int, ...]
     unknown: tuple[str, ...]
     blocks: tuple[BlockBytes, ...] = ()
+    joined: tuple[float, ...] = ()
     trace: Trace | None = None
 
 
@@ -87,6 +91,7 @@ class _Recorder(TorchDispatchMode):
         self.safe_point: Callable[[], None] = _go_on
         self.memory = LiveBytes()
         self.data_bytes: list[int] = []
+        self.flow = KernelFlow()
         self.blocks = WatchedBlocks(self.memory) if target == "cpu" else None
 
     def __torch_dispatch__(
@@ -107,6 +112,9 @@ class _Recorder(TorchDispatchMode):
             counted = count_op(func, args, kwargs, result)
             where = self.now.layer
             self.kernels.extend((one, self.now.phase, where) for one in counted.kernels)
+            if counted.kernels:
+                read = tensors_read(func, args, kwargs)
+                self.flow.see(read, result, counted.kernels, self.now.phase)
             if counted.unknown:
                 self.unknown[str(func)] = None
         return result
@@ -216,5 +224,6 @@ def capture_step(
         data_bytes=tuple(recorder.data_bytes),
         unknown=tuple(recorder.unknown),
         blocks=tuple(blocks),
+        joined=tuple(recorder.flow.shares()),
         trace=trace,
     )

@@ -111,6 +111,8 @@ class Kernel:
         window: Side of a convolution's kernel; 1 otherwise.
         stride: Of a convolution; 1 otherwise.
         dilation: Of a convolution; 1 otherwise.
+        joined: Share of its bytes that it still moves where a compiler joins it with its
+            neighbours; 0 if nothing of it is left.
     """
 
     op: str
@@ -126,6 +128,7 @@ class Kernel:
     window: int = 1
     stride: int = 1
     dilation: int = 1
+    joined: float = 1.0
 
     def at(self, batch_size: float, size: float = 1.0) -> KernelAmounts:
         """Return what it works on.
@@ -276,8 +279,15 @@ def _kernel_row(kernel: Kernel) -> list[Any]:
         else 0,
         kernel.window,
         kernel.stride,
-        *([kernel.dilation] if kernel.dilation > 1 else []),
+        *_rest_of_row(kernel),
     ]
+
+
+def _rest_of_row(kernel: Kernel) -> list[Any]:
+    """Return what most kernels have not."""
+    if kernel.joined < 1:
+        return [kernel.dilation, _short(kernel.joined)]
+    return [kernel.dilation] if kernel.dilation > 1 else []
 
 
 def _kernel(row: Sequence[Any]) -> Kernel:
@@ -296,6 +306,7 @@ def _kernel(row: Sequence[Any]) -> Kernel:
         window=window,
         stride=stride,
         dilation=more[0] if more else 1,
+        joined=more[1] if len(more) > 1 else 1.0,
     )
 
 

@@ -226,9 +226,8 @@ def _traffic(
     name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any
 ) -> tuple[float, float]:
     """Return the bytes that an operation reads and writes."""
-    unread = UNREAD.get(name)
-    reads = [value for place, value in enumerate(args) if place != unread]
-    written = sum(map(_bytes, _distinct(result)))
+    reads = _read(name, args)
+    written = sum(map(bytes_of, distinct_tensors(result)))
     if name in GATHERS:
         return written + _all_bytes((reads[1:], kwargs)), written
     if name in SCATTERS:
@@ -237,27 +236,45 @@ def _traffic(
     return _all_bytes((reads, kwargs)), written
 
 
+def _read(name: str, args: Sequence[Any]) -> list[Any]:
+    unread = UNREAD.get(name)
+    return [value for place, value in enumerate(args) if place != unread]
+
+
+def tensors_read(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors whose values an operation reads, each once.
+
+    Args:
+        func: The overload, such as `aten.mm.default`.
+        args: Its arguments.
+        kwargs: Its named arguments.
+    """
+    name = _name(func) if func.namespace in OURS else ""
+    return distinct_tensors((_read(name, args), kwargs))
+
+
 def _all_bytes(values: Any) -> float:
-    return sum(map(_bytes, _distinct(values)))
+    return sum(map(bytes_of, distinct_tensors(values)))
 
 
 def _name(func: Any) -> str:
     return func._schema.name.partition("::")[2]  # noqa: SLF001
 
 
-def _distinct(values: Any) -> list[Tensor]:
+def distinct_tensors(values: Any) -> list[Tensor]:
+    """Return the tensors in nested lists, tuples and mappings, each once."""
     leaves = {id(v): v for v in tree_flatten(values)[0] if isinstance(v, Tensor)}
     return list(leaves.values())
 
 
-def _bytes(tensor: Tensor) -> float:
-    """Bytes of the values that a tensor shows, repeated ones (stride 0) counted once."""
+def bytes_of(tensor: Tensor) -> float:
+    """Return the bytes of the values that a tensor shows, repeated ones (stride 0) counted once."""
     sides = [n for n, step in zip(tensor.shape, tensor.stride(), strict=True) if step or n == 0]
     return float(math.prod(sides) * tensor.element_size())
 
 
 def _is_half(values: Any) -> bool:
-    tensors = [t for t in _distinct(values) if t.is_floating_point()]
+    tensors = [t for t in distinct_tensors(values) if t.is_floating_point()]
     return bool(tensors) and tensors[0].element_size() == 2
 
 
@@ -351,7 +368,7 @@ def _conv(op: str, args: Sequence[Any], result: Any, read: float, written: float
     role = "input gradient" if transposed else "forward"
     if bias is None or conv.kind == "depthwise convolution":
         return [_convolution(op, conv, role, read, written, half)]
-    of_bias = _bytes(bias)
+    of_bias = bytes_of(bias)
     adding = Counted(f"{op}.bias", "elementwise", 0.0, written + of_bias, written, half)
     return [_convolution(op, conv, role, read - of_bias, written, half), adding]
 
@@ -373,15 +390,17 @@ def _conv_backward(
     kernels: list[Counted] = []
     if mask[0]:
         role = "forward" if transposed else "input gradient"
-        moved = _bytes(grad) + _bytes(weight)
-        kernels.append(_convolution(f"{op}.input", conv, role, moved, _bytes(into), half))
+        moved = bytes_of(grad) + bytes_of(weight)
+        kernels.append(_convolution(f"{op}.input", conv, role, moved, bytes_of(into), half))
     if mask[1]:
-        moved = _bytes(grad) + _bytes(x)
+        moved = bytes_of(grad) + bytes_of(x)
         kernels.append(
-            _convolution(f"{op}.weight", conv, "weight gradient", moved, _bytes(of_weight), half)
+            _convolution(f"{op}.weight", conv, "weight gradient", moved, bytes_of(of_weight), half)
         )
     if mask[2]:
-        kernels.append(Counted(f"{op}.bias", "reduction", 0, _bytes(grad), _bytes(of_bias), half))
+        kernels.append(
+            Counted(f"{op}.bias", "reduction", 0, bytes_of(grad), bytes_of(of_bias), half)
+        )
     return kernels
 
 
