@@ -141,8 +141,9 @@ def test_classes_are_told_apart_in_the_confusion_matrix(names: list[str], shown:
 
 
 def scored(names: list[str], confusion: list[list[int]]) -> str:
+    right = sum(row[truth] for truth, row in enumerate(confusion))
     test = {
-        "accuracy": 0.5,
+        "accuracy": right / max(1, sum(map(sum, confusion))),
         "precision": 0.5,
         "recall": 0.5,
         "f1": 0.5,
@@ -167,6 +168,18 @@ def test_of_many_classes_the_pairs_are_shown_that_are_confused_most():
         ["class5", "class2", "4", "14"],
     ]
     assert "no class was taken for another" in scored(names, [[0] * 40] * 40)
+
+
+def test_scores_that_guessing_would_have_had_say_so():
+    assert "which is right in 60.00 %" in scored(["a", "b"], [[6, 0], [4, 0]])
+    assert "right in" not in scored(["a", "b"], [[4, 1], [1, 2]])
+
+
+def test_a_target_out_of_reach_is_said_as_such():
+    step = StepRecord(5, 0.1, 0.31, 0.005, 4e4, 1.0, 0.01)
+    eta = Eta(1.0, TEN, None, 0.0)
+    assert "target out of reach" in terminal.plain_step_line(RECIPE, 9, step, eta)
+    assert "target in 9 s" in terminal.plain_step_line(RECIPE, 9, step, Eta(1.0, TEN, TEN, 0.9))
 
 
 def test_names_of_a_few_classes_are_not_cut():

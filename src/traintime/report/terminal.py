@@ -267,8 +267,14 @@ def plain_step_line(recipe: Recipe, total_steps: int, step: StepRecord, eta: Eta
         f"end in {format_left(remaining(eta.finish_s, eta.elapsed_s))}",
     ]
     if recipe.goal:
-        parts.append(f"target in {eta_to_target(eta)}")
+        parts.append(f"target {'in ' if eta.target_s else ''}{eta_to_target(eta)}")
     return "  ".join(parts)
+
+
+GUESSED = (
+    "No better than always telling the most frequent class, which is right in {}: nothing was "
+    "learned, or the classes are too uneven. Try a smaller lr=, or more epochs="
+)
 
 
 def score_lines(test: Mapping[str, Any]) -> RenderableType:
@@ -285,7 +291,11 @@ def score_lines(test: Mapping[str, Any]) -> RenderableType:
         shown = ("confused", _most_confused(names, test["confusion"]))
     else:
         shown = ("confusion", _confusion_table(names, test["confusion"]))
-    return labelled([("Test", summary), ("", Text("")), shown])
+    most = max(map(sum, test["confusion"]), default=0) / max(1, test["samples"])
+    hint: list[tuple[str, RenderableType]] = []
+    if test["accuracy"] <= most:
+        hint.append(("", Text(GUESSED.format(format_percent(most, 2)), "yellow")))
+    return labelled([("Test", summary), *hint, ("", Text("")), shown])
 
 
 def _most_confused(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> RenderableType:
