@@ -4,8 +4,9 @@
 
 They are plain GPTs, written here as their papers and configs have them: MPT of llm-foundry, which
 these rows train with learned positions, biases and attention in one kernel; Megatron-LM's GPT of
-before that kernel; nanoGPT's. Each is captured with its table's lengths up to 2,048 and scaled
-beyond. Graphs are kept in calibration/.graphs, as calibration/graphs.py keeps its own.
+before that kernel; nanoGPT's of 2022, with attention in plain operations. Each is captured with its
+table's lengths up to 2,048 and scaled beyond. Graphs are kept in calibration/.graphs, as
+calibration/graphs.py keeps its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from traintime.workload.capture import Subject, capture
 from traintime.workload.captured_step import Loss
 from traintime.workload.own_module import token_loss
 
+Attention = Literal["fused", "softmax", "plain"]
 LENGTHS = (512, 1024, 2048)
 DROPOUT = 0.1
 """Megatron-LM's default, of attention and of what is added; the others drop nothing."""
@@ -47,7 +49,8 @@ class Shape:
         heads: Of attention.
         words: Rows of the table of words.
         bias: Whether linear layers and norms add one.
-        fused: Whether attention is one kernel, which stores no scores.
+        attention: One "fused" kernel, which stores no scores; products and Megatron-LM's kernel,
+            which scales and masks with its "softmax"; or operation by operation, "plain".
     """
 
     layers: int
@@ -55,7 +58,7 @@ class Shape:
     heads: int
     words: int
     bias: bool = True
-    fused: bool = True
+    attention: Attention = "fused"
 
 
 MPT = {
@@ -83,8 +86,8 @@ def shape_of(model: str) -> Shape:
         return MPT[name]
     if kin == "megatron":
         width, layers, heads = (int(part[1:]) for part in name.split("-"))
-        return Shape(layers, width, heads, 51200, fused=False)
-    return Shape(12, 768, 12, 50304, bias=False)
+        return Shape(layers, width, heads, 51200, attention="softmax")
+    return Shape(12, 768, 12, 50304, bias=False, attention="plain")
 
 
 class InPlaceLoss(torch.autograd.Function):
@@ -112,7 +115,7 @@ class Block(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width, bias = shape.width, shape.bias
-        self.heads, self.fused = shape.heads, shape.fused
+        self.heads, self.attention = shape.heads, shape.attention
         self.first, self.second = (nn.LayerNorm(width, bias=bias) for _ in range(2))
         self.mixes = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
@@ -128,15 +131,19 @@ class Block(nn.Module):
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in mixed.chunk(3, dim=2)
         )  # (B, heads, T, C / heads)
-        if self.fused:
+        if self.attention == "fused":
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            # The mask and the scale are in Megatron's softmax kernel, so they cost nothing here.
+        elif self.attention == "softmax":
             y = self._dropped(F.softmax(q @ k.transpose(2, 3), dim=-1)) @ v
+        else:
+            scores = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5
+            ahead = torch.ones(scores.shape[2:], device=scores.device).tril() == 0
+            y = F.softmax(scores.masked_fill(ahead, -math.inf), dim=-1) @ v
         return y.transpose(1, 2).flatten(2)
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return x if self.fused else F.dropout(x, DROPOUT, training=True)
+        drops = self.attention == "softmax"
+        return F.dropout(x, DROPOUT, training=True) if drops else x
 
 
 class Gpt(nn.Module):
