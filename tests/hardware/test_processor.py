@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from traintime.hardware.processor import ProcessorRates, typical, unsteadiness
+from traintime.hardware.processor import ProcessorRates, slowness, typical, unsteadiness
 
 RATES = ProcessorRates(100e9, 200e9, 10e9, 40e9, 2e-6, 5e-6)
 
@@ -36,3 +36,8 @@ def test_unsteadiness_is_what_most_rates_vary_by():
     assert unsteadiness(looks) == pytest.approx(0.1)
     one_rate = [dataclasses.replace(steady, call_s=seconds) for seconds in (1e-6, 2e-6, 9e-6)]
     assert unsteadiness(one_rate) == 0.0
+
+
+def test_slowness_is_that_of_most_rates():
+    assert slowness(RATES.scaled_by(0.5), RATES) == pytest.approx(2.0)
+    assert slowness(dataclasses.replace(RATES, call_s=1.0), RATES) == pytest.approx(1.0)

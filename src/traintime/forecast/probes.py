@@ -7,12 +7,12 @@ interpolates between them. `PROBE_BATCH` is small enough that all probes togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from platform import python_version
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from traintime.architecture.layers import (
     Shape,
 )
 from traintime.forecast.processor_probes import measure_processor
+from traintime.forecast.steady_parts import in_steady_parts
 from traintime.forecast.step_time import predict_step
 from traintime.hardware.execution import Execution
 from traintime.hardware.machine import Machine
@@ -42,9 +43,10 @@ from traintime.workload.op_graph import Kind, Op
 
 PROBE_BATCH = 64
 MOST_SAMPLES = 16_384
-PROCESSOR_EVERY = 8
+PART = 8
 """Probes between two looks at the processor's rates: on a shared machine they come and go."""
 BUSY_OVER_DISPATCH = 10
+Result = TypeVar("Result", Rate, Context)
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -114,7 +116,8 @@ _LENET = (
 _MLP = (Flatten(), Linear(784, 128), RELU, Linear(128, 10))
 _BLOCK = (Conv2d(64, 64, 3, 1, bias=False), BatchNorm(64), RELU)
 _IMAGE = (1, 28, 28)
-NETWORK_PROBES: tuple[tuple[Probe, Literal["contiguous", "channels_last"]], ...] = (
+NetworkProbe = tuple[Probe, Literal["contiguous", "channels_last"]]
+NETWORK_PROBES: tuple[NetworkProbe, ...] = (
     (Probe(_MLP, _IMAGE, "matrix product", 64, (), needs_input_gradient=False), "contiguous"),
     (Probe(_MLP, _IMAGE, "matrix product", 512, (), needs_input_gradient=False), "contiguous"),
     (Probe(_LENET, _IMAGE, "fused convolution", 64, (), needs_input_gradient=False), "contiguous"),
@@ -132,7 +135,7 @@ def measure_device(
     disk_bytes_per_s: float,
     import_s: float,
     progress: Callable[[str, float], None],
-    budget_s: float = 12.0,
+    budget_s: float = 10.5,
 ) -> HardwareProfile:
     """Measure what a device sustains.
 
@@ -147,18 +150,20 @@ def measure_device(
     synchronize = _synchronizer(device)
     dispatch_s = _dispatch_cost(device, synchronize)
     jobs = list(_jobs(device))
-    rates: list[Rate] = []
-    processor: list[ProcessorRates] = []
-    for number, (probe, precision, memory_format) in enumerate(jobs):
+
+    def rate_of(number: int) -> Rate:
+        probe, precision, memory_format = jobs[number]
         progress(f"{probe.kind}, {precision}", (number + 1) / (len(jobs) + 1))
-        if device == "cpu" and number % PROCESSOR_EVERY == 0:
-            processor.append(measure_processor())
-        rates.append(
-            _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
-        )
-    progress("optimizer and input", 1.0)
-    rates += _vector_rates(device, synchronize)
-    rates += _orthogonalisation_rates(device, synchronize)
+        return _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
+
+    def others() -> list[Rate]:
+        progress("optimizer and input", 1.0)
+        vectors = _vector_rates(device, synchronize)
+        return [*vectors, *_orthogonalisation_rates(device, synchronize)]
+
+    numbers = range(len(jobs))
+    layers = [partial(_each, rate_of, numbers[at : at + PART]) for at in numbers[::PART]]
+    rates, processor = _in_parts(device, [*layers, others], _faster)
     profile = HardwareProfile(
         machine=machine,
         device=device,
@@ -173,12 +178,47 @@ def measure_device(
         processor=typical(processor) if processor else None,
         unsteadiness=unsteadiness(processor),
     )
-    return replace(profile, contexts=tuple(_contexts(profile, synchronize)))
+    half = len(NETWORK_PROBES) // 2
+    networks = [
+        partial(_contexts, profile, some, synchronize)
+        for some in (NETWORK_PROBES[:half], NETWORK_PROBES[half:])
+    ]
+    contexts, _ = _in_parts(device, networks, _nearer, profile.processor)
+    return replace(profile, contexts=tuple(contexts))
 
 
-def _contexts(profile: HardwareProfile, synchronize: Callable[[], object]) -> Iterator[Context]:
+def _each(rate_of: Callable[[int], Rate], numbers: range) -> list[Rate]:
+    return [rate_of(number) for number in numbers]
+
+
+def _in_parts(
+    device: str,
+    parts: Sequence[Callable[[], list[Result]]],
+    better: Callable[[Result, Result], Result],
+    usual: ProcessorRates | None = None,
+) -> tuple[list[Result], list[ProcessorRates]]:
+    """Measure part by part; a processor is looked at between them, and may be slow meanwhile."""
+    if device == "cpu":
+        return in_steady_parts(parts, measure_processor, better, usual)
+    return [result for part in parts for result in part()], []
+
+
+def _faster(one: Rate, other: Rate) -> Rate:
+    return max(one, other, key=lambda rate: rate.per_s)
+
+
+def _nearer(one: Context, other: Context) -> Context:
+    return min(one, other, key=lambda context: context.ratio)
+
+
+def _contexts(
+    profile: HardwareProfile,
+    networks: Sequence[NetworkProbe],
+    synchronize: Callable[[], object],
+) -> list[Context]:
     """Time whole networks, and hold that against the sum of their operations' times."""
-    for probe, memory_format in NETWORK_PROBES:
+    found: list[Context] = []
+    for probe, memory_format in networks:
         fused = probe.kind == "fused convolution"
         if fused and profile.device != "cpu":
             continue
@@ -191,7 +231,9 @@ def _contexts(profile: HardwareProfile, synchronize: Callable[[], object]) -> It
             assert alone is not None
             train = _training_call(probe, precision, memory_format, profile.device)
             timing = time_calls(train, synchronize=synchronize, budget_s=0.15)
-            yield Context(probe.kind, precision, alone.seconds, timing.median_s / alone.seconds)
+            ratio = timing.median_s / alone.seconds
+            found.append(Context(probe.kind, precision, alone.seconds, ratio))
+    return found
 
 
 def _jobs(device: str) -> Iterator[tuple[Probe, str, str]]:

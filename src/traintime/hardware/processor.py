@@ -56,6 +56,19 @@ def typical(samples: Sequence[ProcessorRates]) -> ProcessorRates:
     return ProcessorRates(*map(statistics.median, values))
 
 
+def slowness(sample: ProcessorRates, usual: ProcessorRates) -> float:
+    """Return how many times slower a processor was than usual, the median of its rates."""
+    return statistics.median(
+        (
+            usual.product_flops / sample.product_flops,
+            usual.half_product_flops / sample.half_product_flops,
+            usual.memory_bandwidth / sample.memory_bandwidth,
+            usual.cache_bandwidth / sample.cache_bandwidth,
+            sample.call_s / usual.call_s,
+        )
+    )
+
+
 def unsteadiness(samples: Sequence[ProcessorRates]) -> float:
     """Return σ of the logarithm of a rate from one look to the next, the median of all rates.
 
