@@ -1,7 +1,8 @@
 """What torch.compile makes of a step on this CPU, against what is forecast.
 
     python benchmarks/compiled_steps.py                   # 20 models, some 15 minutes
-    python benchmarks/compiled_steps.py --only nanogpt
+    python benchmarks/compiled_steps.py --only nanogpt --out nanogpt.json
+    python benchmarks/compiled_steps.py --forecast        # what was measured stays
 
 Each network of `unseen_models.py` is trained at the smaller of its batch sizes as it is and
 compiled by torch's default compiler, in turn, in one process. Nothing was fitted to a compiled
@@ -12,6 +13,7 @@ results/compiled_steps.json.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,17 +22,18 @@ from statistics import median
 from time import perf_counter
 
 import torch
+import torch._inductor.config as inductor_config
 
 import measured_on
-from forecast_here import graph_of
+from forecast_here import BY_NAME, graph_of
+from traintime.forecast.device_step import Mode
 from traintime.forecast.own_cpu import spec_of_processor
 from traintime.forecast.processor_parameters import processor_parameters
 from traintime.forecast.processor_probes import measure_processor
 from traintime.forecast.processor_step import predict_processor_step, sized_for_processor
 from traintime.hardware.allocator import keep_freed_memory
-from traintime.hardware.devices import DeviceSpec
 from traintime.hardware.machine import detect_machine
-from traintime.hardware.processor import typical
+from traintime.hardware.processor import ProcessorRates, typical
 from traintime.ledger.paths import cache_folder
 from unseen_models import MODELS, Named, make_optimizer
 
@@ -53,7 +56,8 @@ class Compared:
         eager_s: Median over rounds of a step as it is.
         compiled_s: The same compiled.
         compile_s: What the first compiled step took.
-        ratio: compiled / eager, the median over rounds.
+        ratios: compiled / eager of each round.
+        processor: What it sustained meanwhile.
         forecast_eager_s: By the law of processors.
         forecast_compiled_s: The same with what a compiler joins.
     """
@@ -64,9 +68,15 @@ class Compared:
     eager_s: float
     compiled_s: float
     compile_s: float
-    ratio: float
+    ratios: tuple[float, ...]
+    processor: ProcessorRates
     forecast_eager_s: float
     forecast_compiled_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Compiled / eager, the median over rounds."""
+        return median(self.ratios)
 
     @property
     def forecast_ratio(self) -> float:
@@ -78,9 +88,14 @@ def main() -> None:
     """Compare model by model, writing as it goes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="one model")
+    parser.add_argument("--forecast", action="store_true", help="forecast anew, measure nothing")
     parser.add_argument("--out", type=Path, default=RESULTS / "compiled_steps.json")
     given = parser.parse_args()
+    if given.forecast:
+        forecast_anew(given.out)
+        return
     keep_freed_memory()
+    inductor_config.force_disable_caches = True  # what was compiled before is compiled again
     facts = measured_on.measured_on(["traintime"])
     found: list[Compared] = []
     problems: list[str] = []
@@ -92,9 +107,10 @@ def main() -> None:
                 found.append(compare(model, precision))
                 print(_in_words(found[-1]), flush=True)
             except Exception as error:  # what its compiler cannot do is a result too
-                problems.append(f"{model.name} {precision}: {str(error).splitlines()[0]}")
+                what = f"{type(error).__name__}: {error}".splitlines()[0]
+                problems.append(f"{model.name} {precision}: {what}")
                 print(problems[-1], flush=True)
-            rows = [asdict(row) | {"forecast_ratio": row.forecast_ratio} for row in found]
+            rows = [asdict(row) for row in found]
             result = {"measured_on": facts, "rows": rows, "problems": problems}
             measured_on.write(given.out, result | {"found": summary(found)})
     print(summary(found))
@@ -102,7 +118,7 @@ def main() -> None:
 
 def compare(model: Named, precision: str) -> Compared:
     """Train a model as it is and compiled, in turn."""
-    torch._dynamo.reset()  # noqa: SLF001
+    torch.compiler.reset()
     batch_size = model.batches[0]
     eager, compiled = (_make_step(model, precision, compiled=how) for how in (False, True))
     began_s = perf_counter()
@@ -110,9 +126,8 @@ def compare(model: Named, precision: str) -> Compared:
     compile_s = perf_counter() - began_s
     for step in (eager, compiled):
         _mean_s(step)
-    spec = _own_spec()
+    processor = typical([measure_processor() for _ in range(LOOKS)])
     rounds = [(_mean_s(eager), _mean_s(compiled)) for _ in range(ROUNDS)]
-    forecast = [_forecast_s(model, precision, spec, mode) for mode in ("eager", "compiled")]
     return Compared(
         model.name,
         precision,
@@ -120,8 +135,9 @@ def compare(model: Named, precision: str) -> Compared:
         median(one for one, _ in rounds),
         median(other for _, other in rounds),
         compile_s,
-        median(other / one for one, other in rounds),
-        *forecast,
+        tuple(other / one for one, other in rounds),
+        processor,
+        *_forecast_s(model, precision, processor),
     )
 
 
@@ -151,23 +167,33 @@ def _mean_s(step: Callable[[], None]) -> float:
     return (perf_counter() - began_s) / count
 
 
-def _own_spec() -> DeviceSpec:
-    rates = typical([measure_processor() for _ in range(LOOKS)])
-    return spec_of_processor(detect_machine(cache_folder()), rates)
-
-
-def _forecast_s(model: Named, precision: str, spec: DeviceSpec, mode: str) -> float:
+def _forecast_s(model: Named, precision: str, processor: ProcessorRates) -> tuple[float, float]:
+    """Return seconds of a step as it is and compiled."""
     graph, parameters = graph_of(model.name, precision), processor_parameters()
+    spec = spec_of_processor(detect_machine(cache_folder()), processor)
     kind = "amp" if precision == "bf16" else "fp32"
     kernels = sized_for_processor(graph, model.batches[0], 1.0, kind, parameters)
-    return predict_processor_step(
-        graph,
-        kernels,
-        spec,
-        parameters,
-        optimizer=model.optimizer,
-        mode="compiled" if mode == "compiled" else "eager",
-    ).seconds
+
+    def seconds(mode: Mode) -> float:
+        return predict_processor_step(
+            graph, kernels, spec, parameters, optimizer=model.optimizer, mode=mode
+        ).seconds
+
+    return seconds("eager"), seconds("compiled")
+
+
+def forecast_anew(path: Path) -> None:
+    """Forecast what was measured by the law and the rules of today."""
+    result = json.loads(path.read_text("utf-8"))
+    found: list[Compared] = []
+    for row in result["rows"]:
+        processor = ProcessorRates(**row.pop("processor"))
+        told = _forecast_s(BY_NAME[row["model"]], row["precision"], processor)
+        names = ("forecast_eager_s", "forecast_compiled_s")
+        found.append(Compared(processor=processor, **row | dict(zip(names, told, strict=True))))
+    rows = [asdict(row) for row in found]
+    measured_on.write(path, result | {"rows": rows, "found": summary(found)})
+    print(summary(found))
 
 
 def summary(rows: list[Compared]) -> dict[str, float]:
@@ -186,10 +212,12 @@ def summary(rows: list[Compared]) -> dict[str, float]:
 
 
 def _in_words(row: Compared) -> str:
+    spread = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}"
     return (
         f"{row.model:18}{row.precision:5} batch {row.batch_size:3}: "
         f"{1e3 * row.eager_s:8.2f} ms, compiled {1e3 * row.compiled_s:8.2f} ms "
-        f"after {row.compile_s:5.1f} s; ratio {row.ratio:.2f}, forecast {row.forecast_ratio:.2f} "
+        f"after {row.compile_s:5.1f} s; ratio {row.ratio:.2f} ({spread}), "
+        f"forecast {row.forecast_ratio:.2f} "
         f"({1e3 * row.forecast_eager_s:.2f} ms, {1e3 * row.forecast_compiled_s:.2f} ms)"
     )
 

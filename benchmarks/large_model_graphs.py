@@ -4,9 +4,9 @@
 
 They are plain GPTs, written here as their papers and configs have them: MPT of llm-foundry, which
 these rows train with learned positions, biases and attention in one kernel; Megatron-LM's GPT of
-before that kernel; nanoGPT's of 2022, with attention in plain operations. Each is captured with its
-table's lengths up to 2,048 and scaled beyond. Graphs are kept in calibration/.graphs, as
-calibration/graphs.py keeps its own.
+before that kernel; nanoGPT's of 2022, whose attention and GELU were plain operations then. Each is
+captured with its table's lengths up to 2,048 and scaled beyond. Graphs are kept in
+calibration/.graphs, as calibration/graphs.py keeps its own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Shape:
         words: Rows of the table of words.
         bias: Whether linear layers and norms add one.
         attention: One "fused" kernel, which stores no scores; products and Megatron-LM's kernel,
-            which scales and masks with its "softmax"; or operation by operation, "plain".
+            which scales and masks with its "softmax"; or operation by operation, "plain", as GELU
+            then is, too.
     """
 
     layers: int
@@ -87,7 +88,7 @@ def shape_of(model: str) -> Shape:
     if kin == "megatron":
         width, layers, heads = (int(part[1:]) for part in name.split("-"))
         return Shape(layers, width, heads, 51200, attention="softmax")
-    return Shape(12, 768, 12, 50304, bias=False, attention="plain")
+    return Shape(12, 768, 12, 50257, attention="plain")
 
 
 class InPlaceLoss(torch.autograd.Function):
@@ -109,6 +110,11 @@ class InPlaceLoss(torch.autograd.Function):
         return scores.mul_(gradients[0])
 
 
+def _plain_gelu(x: Tensor) -> Tensor:
+    """Return what GPT-2 computes (Hendrycks and Gimpel 2016, by tanh)."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
 class Block(nn.Module):
     """Attention and a feed-forward part, each after a norm and added to its input."""
 
@@ -125,7 +131,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, T, C)
         """Return the same shape."""
         x = x + self._dropped(self.out(self._attend(self.mixes(self.first(x)))))
-        return x + self._dropped(self.down(F.gelu(self.up(self.second(x)))))
+        gelu = _plain_gelu if self.attention == "plain" else F.gelu
+        return x + self._dropped(self.down(gelu(self.up(self.second(x)))))
 
     def _attend(self, mixed: Tensor) -> Tensor:  # (B, T, 3C)
         q, k, v = (

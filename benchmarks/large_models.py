@@ -32,8 +32,14 @@ import measured_on
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
 from fit import gather, in_order, read_rows, source_of, to_json
-from graphs import load_graph
-from large_model_rows import LEFT_OUT, LargeRow, large_model_rows, numerics_of
+from graphs import load_graph, refuse_if_old
+from large_model_rows import (
+    LEFT_OUT,
+    NANOGPT_STEP_S,
+    LargeRow,
+    large_model_rows,
+    numerics_of,
+)
 from large_models_page import section
 from large_steps import SOURCES, STANDARD_LENGTH, UPDATE_BYTES
 from traintime.forecast.asked_job import DeviceJob, SizedModel, sized_model
@@ -92,6 +98,7 @@ def main() -> None:
     result = {
         "measured_on": measured_on.measured_on(["traintime"]),
         "spread": conformal_sigma([one.log_error for one in first]),
+        "nanogpt_compiled": nanogpt_compiled(rows),
         **summary_of(answers),
     }
     measured_on.write(given.out, result)
@@ -117,6 +124,18 @@ def _as_wide(law: Parameters | None, source: str, answers: Sequence[Answer]) -> 
     law = law or fitted_parameters()
     others = [one.log_error for one in answers if one.row.source != source]
     return replace(law, spread={**law.spread, LANGUAGE_MODELS: conformal_sigma(others)})
+
+
+def nanogpt_compiled(rows: Sequence[LargeRow]) -> dict[str, float]:
+    """Return a step of nanoGPT compiled over one as it is, as its README has it and as forecast."""
+    alone = replace(
+        next(row for row in rows if row.source == "nanogpt"), num_devices=1, accumulate=1
+    )
+    eager, compiled = (
+        answer(replace(alone, compiled=how)).forecast.step_time_s.median for how in (False, True)
+    )
+    told_eager_s, told_compiled_s = NANOGPT_STEP_S
+    return {"told": told_compiled_s / told_eager_s, "forecast": compiled / eager}
 
 
 def answer(row: LargeRow, law: Parameters | None = None) -> Answer:
@@ -158,6 +177,8 @@ def model_of(row: LargeRow, law: Parameters | None = None) -> SizedModel:
 def graph_of(row: LargeRow, numerics: Numerics) -> KernelGraph:
     """Return a row's model with as many parameters as the table says: positions differ."""
     graph = _captured(row.model, numerics)
+    if row.compiled:
+        refuse_if_old(graph)
     return graph if graph.source.startswith("Llama") else _with_parameters(graph, row)
 
 

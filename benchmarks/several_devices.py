@@ -28,7 +28,7 @@ import measured_on
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
-from graphs import load_graph
+from graphs import load_graph, refuse_if_old
 from measured_pairs import EACH, Pair, mlperf_entries, pairs
 from parallel import (
     BACKWARD_SHARE,
@@ -286,6 +286,8 @@ def _step(pair: Pair, count: int, exchange: Exchange | None = None, *, compiled:
         compiled=compiled,
     )
     sized = _sized(pair.model, pair.size, precision, pair.batch_size, job.sample)
+    if compiled:
+        refuse_if_old(sized.graph)
     device = DeviceCount(find_spec(pair.device), count)
     return predict_job_step(job, sized, device, precision, fitted_parameters(), exchange)
 

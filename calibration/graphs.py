@@ -12,6 +12,7 @@ import argparse
 import gzip
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def load_graph(key: tuple[str, int, str]) -> KernelGraph | None:
     if not path.exists():
         return None
     return KernelGraph.from_json(json.loads(gzip.decompress(path.read_bytes())))
+
+
+def refuse_if_old(graph: KernelGraph) -> None:
+    """End if a graph was captured before it was known what a compiler joins."""
+    if all(kernel.share_left == 1 for kernel in graph.kernels):
+        sys.exit(
+            f"{graph.model} was captured before it was known what a compiler joins: remove its "
+            f"files from {FOLDER} and capture it again"
+        )
 
 
 def main() -> None:

@@ -78,6 +78,20 @@ def test_dispatch_limits_what_is_small():
     assert any("Compiling itself is not counted" in line for line in compiled.assumptions)
 
 
+@pytest.mark.parametrize(("kind", "share"), [("gpu", 0.5), ("tpu", 1.0)])
+def test_what_a_compiler_joins_is_left_out_but_on_accelerators(kind: str, share: float):
+    """There it is in what was fitted."""
+    light = kernel("elementwise", "forward", num_bytes=10e6)
+    halves = graph(kernels=(dataclasses.replace(light, share_left=0.5),))
+    compiled, whole = (
+        forecast(captured, spec=card(kind=kind), compiled=True).step_by_kind[0].seconds
+        for captured in (halves, graph(kernels=(light,)))
+    )
+    assert compiled == pytest.approx(share * whole)
+    said = forecast(spec=card(kind=kind), compiled=True).assumptions
+    assert any("Compiled" in line for line in said) == (kind == "gpu")
+
+
 def test_validation_is_a_forward_at_the_same_batch():
     answer = forecast(validation_samples=95)
     assert answer.stages_s["validate"].median == pytest.approx(2 * 10 * 4e-4)

@@ -82,7 +82,7 @@ def test_the_device_waits_for_the_host():
 
 
 def test_a_compiler_leaves_a_share_of_what_lies_between_products():
-    kernels = tuple(dataclasses.replace(k, joined=0.5) for k in graph().kernels)
+    kernels = tuple(dataclasses.replace(k, share_left=0.5) for k in graph().kernels)
     joined = graph(kernels=kernels)
     seconds = {mode: step(captured=joined, mode=mode).seconds for mode in ("graph", "compiled")}
     assert seconds["graph"] == pytest.approx(8.2e-4)

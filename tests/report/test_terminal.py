@@ -173,6 +173,9 @@ def test_of_many_classes_the_pairs_are_shown_that_are_confused_most():
 def test_scores_that_guessing_would_have_had_say_so():
     assert "which is right in 60.00 %" in scored(["a", "b"], [[6, 0], [4, 0]])
     assert "right in" not in scored(["a", "b"], [[4, 1], [1, 2]])
+    assert "right in" not in scored(["a", "b"], [[5, 0], [0, 0]]), "there is nothing to tell apart"
+    assert "right in" not in scored(["a", "b"], [[0, 0], [0, 0]])
+    assert "right in 50.00 %" in scored(["a", "b", "c"], [[2, 0, 0], [2, 0, 0], [0, 0, 0]])
 
 
 def test_a_target_out_of_reach_is_said_as_such():

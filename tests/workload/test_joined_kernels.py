@@ -24,7 +24,7 @@ def left(module: nn.Module, *inputs: torch.Tensor, numerics="fp32") -> dict[tupl
     step = capture_step(module, (inputs, {}), numerics)
     return {
         (counted.op.removeprefix("aten."), phase): pytest.approx(share, abs=0.02)
-        for (counted, phase, _), share in zip(step.kernels, step.joined, strict=True)
+        for (counted, phase, _), share in zip(step.kernels, step.shares_left, strict=True)
     }
 
 
@@ -117,6 +117,78 @@ def test_what_is_written_in_place_is_a_new_value():
     assert shares["add_", "forward"] == 0.5
 
 
+def test_no_more_is_spared_than_is_moved():
+    shares = of_function(lambda x: x.sin()[torch.zeros(4, dtype=torch.long)])
+    assert 0.0 <= shares["index", "forward"].expected <= 1.0
+    # the row that is read is in the kernel, what is written is not
+    assert shares["index", "forward"].expected > 0.4
+
+
+def test_a_part_that_was_read_is_not_the_whole():
+    def twice(x):
+        return x * x[:, :1].sin()
+
+    shares = of_function(twice)
+    assert shares["mul", "forward"].expected > 0.95
+
+
+def test_what_a_product_wrote_around_a_part_is_read():
+    def in_part(x):
+        x[:, :1].add_(1.0)
+        return x.sin()
+
+    assert of_function(in_part)["sin", "forward"].expected > 0.95
+
+
+def test_what_waits_for_nothing_comes_when_it_is_needed():
+    """RMS norm by hand: what its backward makes of the input alone joins the rest of it."""
+
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.middle, self.last = (nn.Linear(64, 64) for _ in range(3))
+
+        def forward(self, x):
+            x = self.first(x)
+            x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+            return self.last(self.middle(x).sin())
+
+    shares = left(Norm(), torch.zeros(512, 64))
+    assert shares["pow", "backward"] == 0.0
+
+
+def test_what_is_made_of_constants_is_constant():
+    def masked(x):
+        mask = torch.ones(512, 64).tril() == 0
+        return x.masked_fill(mask, 0.0)
+
+    shares = of_function(masked)
+    assert shares["tril", "forward"] == shares["eq", "forward"] == 0.0
+    assert shares["masked_fill", "forward"] == pytest.approx(8 / 9, abs=0.05)
+
+
+def test_what_is_added_to_places_needs_them_in_memory():
+    def scattered(x):
+        return torch.zeros_like(x).index_add_(0, torch.zeros(512, dtype=torch.long), x.sin())
+
+    shares = of_function(scattered)
+    assert shares["index_add_", "forward"] == shares["zeros_like", "forward"] == 1.0
+
+
+def test_a_convolution_that_learns_its_bias_alone():
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+            self.conv.weight.requires_grad_(False)
+
+        def forward(self, x):
+            return self.conv(x).sin().flatten(1)
+
+    shares = left(Frozen(), torch.zeros(4, 3, 8, 8))
+    assert shares["convolution_backward.bias", "backward"].expected < 0.1
+
+
 def test_sorting_is_not_joined():
     shares = of_function(lambda x: x.sin().sort().values)
     assert shares["sort", "forward"] == 1.0
@@ -132,6 +204,6 @@ def test_shares_survive_a_file_and_tell_kernels_apart():
         "kernels": [row, [*row, 1, 0.5]],
     }  # fmt: skip
     first, second = KernelGraph.from_json(graph).kernels
-    assert (first.joined, second.joined) == (1.0, 0.5)
+    assert (first.share_left, second.share_left) == (1.0, 0.5)
     assert KernelGraph.from_json(graph).to_json()["kernels"] == graph["kernels"]
     assert len(merge_alike((first, second))) == 2

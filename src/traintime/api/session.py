@@ -27,6 +27,7 @@ from traintime.api.tensorboard import TensorBoard
 from traintime.api.train import TrainResult, write_report
 from traintime.api.usage_recorder import UsageRecorder
 from traintime.clock.eta import Clock
+from traintime.clock.watched import Guess
 from traintime.data.catalogue import DataFacts
 from traintime.data.fetch import RawImages
 from traintime.data.formats import Bytes
@@ -119,7 +120,7 @@ class Session:
             waiting=stop.immediate,
         )
         thread = ThreadPoolExecutor(1, "traintime-clock")
-        guess = _share_of_largest(prepared.validation.labels)
+        guess = Guess.by(prepared.validation.labels.bincount().tolist())
         clock = Clock(self.recipe, self.forecast, self.deadline, thread, guess)
         recorder = Recorder(self.folder, clock)
         tensorboard = TensorBoard(self.folder, clock)
@@ -270,11 +271,6 @@ def _deadline(recipe: Recipe, forecast: Forecast) -> Deadline | None:
         save_s=FINISH_S,
     )
     return Deadline(recipe.time_budget, recipe.epochs, expected)
-
-
-def _share_of_largest(labels: torch.Tensor) -> float | None:
-    """Return the share of the most frequent class; None if there are no labels."""
-    return int(labels.bincount().max()) / len(labels) if len(labels) else None
 
 
 def _spread(step_times_s: tuple[float, ...]) -> dict[str, float] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traintime.clock.curve_prediction import Array, Expected
+from traintime.clock.watched import Guess
 
 Rate = Callable[[float], float] | Sequence[float]
 
@@ -21,10 +22,13 @@ EXPECTED_SHARE, EXPECTED_SIGMA = 0.7, 0.02
 """Of a recipe's spread from run to run, in variance, what stays with the run; and of its b."""
 
 
+IMPOSSIBLE = -1e3
+"""Logarithm of a probability that nothing makes up for."""
 STUCK_WEIGHT = 0.02
 """Trust in a run that learns nothing, before any evaluation; taken, not fitted."""
-STUCK_SIGMA = 0.15
-"""Of the accuracy that guessing has, what one guess differs from another by; taken too."""
+STUCK_SIGMA, MOST_STUCK_SIGMA = 0.15, 0.03
+"""What one way of guessing differs from another by, over its accuracy, and in log error at most;
+taken too."""
 
 
 WOBBLE, WOBBLE_SIGMA = 0.14, 1.33
@@ -49,6 +53,8 @@ class Hypotheses:
         log_weights: (K,) of the shapes.
         wobbles: (K,) Deviations of a validation that the noise of the updates makes, or NaN.
         strays: (K,) 1 where misfit, drift and noise come to the shape; 0 where it has its own.
+        alone: (K,) Deviation of a validation where nothing else comes to the shape, neither misfit
+            nor drift; NaN elsewhere.
         trust: In their likelihoods.
         noise: Gives (F,) deviations of a validation from a shape that has its own.
     """
@@ -62,6 +68,7 @@ class Hypotheses:
     log_weights: Array
     wobbles: Array
     strays: Array
+    alone: Array
     trust: float
     noise: Callable[[Array], Array]
 
@@ -91,11 +98,12 @@ def with_expected(hypotheses: Hypotheses, expected: Expected) -> Hypotheses:
         log_weights=np.append(others, math.log(EXPECTED_WEIGHT)),
         wobbles=np.append(hypotheses.wobbles, math.nan),
         strays=np.append(hypotheses.strays, 0.0),
+        alone=np.append(hypotheses.alone, math.nan),
         noise=noise,
     )
 
 
-def with_stuck(hypotheses: Hypotheses, guess: float) -> Hypotheses:
+def with_stuck(hypotheses: Hypotheses, guess: Guess) -> Hypotheses:
     """Return hypotheses with one more: that the run learns nothing.
 
     Hardly a recorded curve does so. What tells it from one that begins late is that its level is
@@ -103,27 +111,32 @@ def with_stuck(hypotheses: Hypotheses, guess: float) -> Hypotheses:
 
     Args:
         hypotheses: Those of runs that learn.
-        guess: Share that is right where the most frequent class is always told.
+        guess: What is right by it.
     """
+    share, error = guess.accuracy, 1 - guess.accuracy
+    spread = min(STUCK_SIGMA * share / error, MOST_STUCK_SIGMA)
+    counted = math.sqrt(share / (error * guess.samples))
     one = np.ones((len(hypotheses.fall), 1))
 
-    def flat(positions: Array, level: float) -> Array:
-        return np.full((len(hypotheses.plans), 1, len(positions)), level)
+    def beside(of: Callable[[Array], Array], level: float) -> Callable[[Array], Array]:
+        def both(positions: Array) -> Array:
+            flat = np.full((len(hypotheses.plans), 1, len(positions)), level)
+            return np.concatenate([of(positions), flat], axis=1)
 
-    def joined(of: Callable[[Array], Array], level: float) -> Callable[[Array], Array]:
-        return lambda at: np.concatenate([of(at), flat(at, level)], axis=1)
+        return both
 
     others = hypotheses.log_weights + math.log(1 - STUCK_WEIGHT)
     return replace(
         hypotheses,
-        shape=joined(hypotheses.shape, 0.0),
-        excess=joined(hypotheses.excess, math.log(1 - guess)),
+        shape=beside(hypotheses.shape, 0.0),
+        excess=beside(hypotheses.excess, math.log(error)),
         fall=np.hstack([hypotheses.fall, 0 * one]),
         fall_sigma=np.hstack([hypotheses.fall_sigma, one]),
-        level_sigma=np.append(hypotheses.level_sigma, STUCK_SIGMA * guess / (1 - guess)),
+        level_sigma=np.append(hypotheses.level_sigma, spread),
         log_weights=np.append(others, math.log(STUCK_WEIGHT)),
         wobbles=np.append(hypotheses.wobbles, math.nan),
         strays=np.append(hypotheses.strays, 1.0),
+        alone=np.append(hypotheses.alone, math.hypot(spread, counted)),
     )
 
 
@@ -147,6 +160,26 @@ def noise_prior(noises: Array, wobbles: Array, sampling: float) -> Array:
     found = -((np.log(noises[:, None] / expected) / WOBBLE_SIGMA) ** 2) / 2
     found -= np.logaddexp.reduce(found, axis=0) - math.log(len(noises))
     return np.where(np.isnan(wobbles), 0.0, found)
+
+
+def alone_prior(misfits: Array, drifts: Array, noises: Array, alone: Array) -> Array:
+    """Return (J, K) logarithms of how much likelier sizes are than if all were as likely.
+
+    A shape that has noise of its own alone has the least of all else, and of the noises that are
+    tried the first that is no less than its own.
+
+    Args:
+        misfits: (J,) Of those that are tried.
+        drifts: (J,) The same.
+        noises: (J,) The same.
+        alone: (K,) Own noise; NaN for the other shapes.
+    """
+    least = (misfits == misfits.min()) & (drifts == drifts.min())
+    tried = np.unique(noises)
+    own = tried[np.minimum(np.searchsorted(tried, alone), len(tried) - 1)]
+    is_own = least[:, None] & (noises[:, None] == own)
+    only = np.where(is_own, math.log(len(noises)), IMPOSSIBLE)
+    return np.where(np.isnan(alone), 0.0, only)
 
 
 def likeness(rates: Array, ours: Array | None, sigma: float) -> Array:

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from traintime.clock.speed import Speed, end_after
-from traintime.clock.watched import Watched
+from traintime.clock.watched import Guess, Watched
 from traintime.forecast.convergence import Curve, expected_curve
 from traintime.forecast.forecast import Forecast, mixture
 from traintime.forecast.predict import FINISH_S
@@ -70,7 +70,7 @@ class Clock(Observer):
         forecast: The prior.
         deadline: When the result has to be there, if there is such a time.
         thread: Looks ahead along the learning curve; None does it at once.
-        guess: Accuracy of always telling the most frequent class; None if it is not known.
+        guess: What guessing gives; None if it is not known.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Clock(Observer):
         forecast: Forecast,
         deadline: Deadline | None = None,
         thread: Executor | None = None,
-        guess: float | None = None,
+        guess: Guess | None = None,
     ) -> None:
         self.recipe, self.forecast, self.deadline = recipe, forecast, deadline
         self.guess = guess

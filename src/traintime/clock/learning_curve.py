@@ -14,7 +14,8 @@ length are all hypotheses. Each is fitted in closed form (Bayesian linear regres
 how likely the evaluations so far were under it. Futures drawn from the mixture, each as likely as
 its run would have been given the target (`Aims`), say when it is reached and how likely.
 
-Beside measured shapes stand classical ones under the run's own learning rate: the power law,
+Beside measured shapes stand a run that learns nothing, where it is known what guessing gives, and
+classical ones under the run's own learning rate: the power law,
 Morgan-Mercer-Flodin and Janoschek (Domhan, Springenberg and Hutter 2015, "Speeding up Automatic
 Hyperparameter Optimization of Deep Neural Networks by Extrapolation of Learning Curves", who first
 weighed such families by their posterior). `calibration/curve_fit.py` makes `curve_shapes.json`.
@@ -35,6 +36,7 @@ import numpy as np
 from traintime.clock.curve_hypotheses import (
     Hypotheses,
     Rate,
+    alone_prior,
     by_trainer,
     likeness,
     noise_prior,
@@ -46,6 +48,7 @@ from traintime.clock.curve_hypotheses import (
 from traintime.clock.curve_posterior import Indices, posterior_of
 from traintime.clock.curve_prediction import Aims, Array, CurvePrediction, Expected, Scale
 from traintime.clock.curve_shapes import FALL_FROM, Shapes, classical_shapes, read_at, read_shapes
+from traintime.clock.watched import Guess
 
 MOST_SEEN = 24
 """Evaluations that are told apart; more are averaged in bins, so that an update stays short."""
@@ -126,7 +129,7 @@ class CurveForecaster:
         rate: Rate | None = None,
         expected: Expected | None = None,
         trainer: str | None = None,
-        guess: float | None = None,
+        guess: Guess | None = None,
     ) -> CurvePrediction:
         """Return futures of a run at evaluations that are still to come.
 
@@ -143,8 +146,7 @@ class CurveForecaster:
             expected: What earlier runs of the same recipe did.
             trainer: Whose shapes are of runs by the same program; None if there are none. Without
                 `planned` it says nothing.
-            guess: Accuracy of always telling the most frequent class; None if it is not known, or
-                the metric is another.
+            guess: What guessing gives; None if it is not known, or the metric is no accuracy.
 
         Raises:
             ValueError: Positions do not ascend or the numbers of positions and values differ;
@@ -159,12 +161,12 @@ class CurveForecaster:
         hypotheses = self._hypotheses(done, planned, rate, trainer if planned else None)
         if expected:
             hypotheses = with_expected(hypotheses, expected)
-        if guess is not None and 0 < guess < 1:
+        if guess:
             hypotheses = with_stuck(hypotheses, guess)
         late = at >= EARLIEST * hypotheses.plans[0] if planned else at > 0
         sampling = max(NOISES[0], scale.sampling_noise(seen[told]))
         paths, which = self._futures(hypotheses, *_binned(at[late], y[late]), to, sampling)
-        stuck = which == len(hypotheses.log_weights) - 1 if guess is not None else None
+        stuck = which == len(hypotheses.log_weights) - 1 if guess else None
         share = float(at[-1] / planned) if planned and len(at) else UNKNOWN_SHARE
         middle = np.median(paths, axis=0)
         paths = middle + np.interp(share, WIDENED_AT, self.constants.widening) * (paths - middle)
@@ -208,6 +210,7 @@ class CurveForecaster:
             np.log(weights),
             np.append(np.full(len(shapes.curves), math.nan), wobbles_of(classical.excesses)),
             np.ones(len(curves)),
+            np.full(len(curves), math.nan),
             constants.trust,
             lambda positions: np.zeros(len(positions)),
         )
@@ -234,6 +237,7 @@ class CurveForecaster:
             + _square(noise) * np.diag(1 / counts)
         )
         likely = noise_prior(noise, hypotheses.wobbles, sampling)
+        likely = likely + alone_prior(misfit, drift, noise, hypotheses.alone)
         posterior = posterior_of(covariance, at, y, hypotheses, likely)
 
         random = np.random.default_rng(0)  # the same evaluations say the same again

@@ -25,7 +25,7 @@ from traintime.forecast.job_step import JobStep
 from traintime.forecast.recomputed import blocks_of
 from traintime.forecast.remedies import remedies
 from traintime.forecast.sharded import computed_in, value_bytes
-from traintime.hardware.devices import DeviceCount
+from traintime.hardware.devices import ACCELERATORS, DeviceCount
 from traintime.recipe.question import Sharding
 from traintime.units import format_bytes, format_count, format_percent
 from traintime.workload.kernels import Blocks
@@ -133,10 +133,10 @@ def job_lines(
             "Each device computes whole samples with every layer: dividing layers or their "
             "products over devices (pipeline, tensor or expert parallelism) is not forecast"
         )
-    if job.compiled:
+    if job.compiled and device.spec.kind not in ACCELERATORS:
         yield (
-            "Compiled: what lies between products is joined as far as it can be. Compiling itself "
-            "is not counted, nor the memory that joining saves"
+            "Compiled, the loss too: what lies between products is joined where no product parts "
+            "it. Compiling itself is not counted, nor the memory that joining saves"
         )
 
 

@@ -387,7 +387,7 @@ def _kernel_time(
     one: SizedKernel, device: Rates, parameters: Parameters, *, contiguous: bool, compiled: bool
 ) -> KernelTime:
     kernel = one.kernel
-    count = kernel.count * (kernel.joined if compiled else 1.0)
+    count = kernel.count * (kernel.share_left if compiled else 1.0)
     work = one.contiguous if contiguous else one.channels_last
     gain = bandwidth_gain(work.cacheable, parameters.cache_gain, device.cache_bytes)
     traffic_s = work.traffic / (device.bandwidth * gain)

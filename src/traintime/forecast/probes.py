@@ -43,7 +43,7 @@ from traintime.workload.op_graph import Kind, Op
 
 PROBE_BATCH = 64
 MOST_SAMPLES = 16_384
-PART = 8
+IN_A_PART = 8
 """Probes between two looks at the processor's rates: on a shared machine they come and go."""
 BUSY_OVER_DISPATCH = 10
 Result = TypeVar("Result", Rate, Context)
@@ -145,24 +145,34 @@ def measure_device(
         disk_bytes_per_s: Reading rate of the data's disk.
         import_s: Seconds that importing torch took.
         progress: Told what is measured and the share that is done.
-        budget_s: Seconds for all probes; each has an equal part of it, and at least two calls.
+        budget_s: Seconds for all probes; each has an equal part of it, and at least two calls. What
+            was measured in a slow moment is measured again beyond it.
     """
     synchronize = _synchronizer(device)
     dispatch_s = _dispatch_cost(device, synchronize)
     jobs = list(_jobs(device))
 
+    done = 0.0
+
     def rate_of(number: int) -> Rate:
+        nonlocal done
         probe, precision, memory_format = jobs[number]
-        progress(f"{probe.kind}, {precision}", (number + 1) / (len(jobs) + 1))
+        done = max(done, (number + 1) / (len(jobs) + 1))
+        progress(f"{probe.kind}, {precision}", done)
         return _measure(probe, precision, memory_format, device, dispatch_s, budget_s / len(jobs))
 
+    def rates_of(numbers: range) -> list[Rate]:
+        return [rate_of(number) for number in numbers]
+
     def others() -> list[Rate]:
-        progress("optimizer and input", 1.0)
+        nonlocal done
+        done = 1.0
+        progress("optimizer and input", done)
         vectors = _vector_rates(device, synchronize)
         return [*vectors, *_orthogonalisation_rates(device, synchronize)]
 
     numbers = range(len(jobs))
-    layers = [partial(_each, rate_of, numbers[at : at + PART]) for at in numbers[::PART]]
+    layers = [partial(rates_of, numbers[at : at + IN_A_PART]) for at in numbers[::IN_A_PART]]
     rates, processor = _in_parts(device, [*layers, others], _faster)
     profile = HardwareProfile(
         machine=machine,
@@ -183,12 +193,8 @@ def measure_device(
         partial(_contexts, profile, some, synchronize)
         for some in (NETWORK_PROBES[:half], NETWORK_PROBES[half:])
     ]
-    contexts, _ = _in_parts(device, networks, _nearer, profile.processor)
+    contexts, _ = _in_parts(device, networks, _quicker, profile.processor)
     return replace(profile, contexts=tuple(contexts))
-
-
-def _each(rate_of: Callable[[int], Rate], numbers: range) -> list[Rate]:
-    return [rate_of(number) for number in numbers]
 
 
 def _in_parts(
@@ -207,7 +213,7 @@ def _faster(one: Rate, other: Rate) -> Rate:
     return max(one, other, key=lambda rate: rate.per_s)
 
 
-def _nearer(one: Context, other: Context) -> Context:
+def _quicker(one: Context, other: Context) -> Context:
     return min(one, other, key=lambda context: context.ratio)
 
 

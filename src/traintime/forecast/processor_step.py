@@ -149,14 +149,17 @@ def _kernel_time(
         parameters.cache_bytes,
         parameters.one_core,
     )
-    seconds = joined(arithmetic_s, traffic_s, parameters.overlap)
-    seconds += start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
-    count = kernel.count * (kernel.joined if compiled else 1.0)
+    # Joined kernels compute what they computed alone, move less, and start together.
+    share = kernel.share_left if compiled else 1.0
+    traffic_s *= share
+    start_s = start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
+    seconds = joined(arithmetic_s, traffic_s, parameters.overlap) + share * start_s
+    count = kernel.count
     return KernelTime(
         kernel,
         count * seconds,
         count * arithmetic_s,
         count * traffic_s,
         count * one.flops,
-        count * one.num_bytes,
+        count * share * one.num_bytes,
     )

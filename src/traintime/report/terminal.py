@@ -293,7 +293,7 @@ def score_lines(test: Mapping[str, Any]) -> RenderableType:
         shown = ("confusion", _confusion_table(names, test["confusion"]))
     most = max(map(sum, test["confusion"]), default=0) / max(1, test["samples"])
     hint: list[tuple[str, RenderableType]] = []
-    if test["accuracy"] <= most:
+    if test["accuracy"] <= most < 1 and test["samples"]:
         hint.append(("", Text(GUESSED.format(format_percent(most, 2)), "yellow")))
     return labelled([("Test", summary), *hint, ("", Text("")), shown])
 

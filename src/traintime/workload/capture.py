@@ -160,8 +160,8 @@ def _relative(subject: Subject, size: int) -> float:
 
 def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel]:
     keys = list(steps)
-    joined = steps[max(steps)].joined
-    for *row, left in zip(*(step.kernels for step in steps.values()), joined, strict=True):
+    shares = steps[max(steps)].shares_left
+    for *row, left in zip(*(step.kernels for step in steps.values()), shares, strict=True):
         (first, phase, where), counted = row[0], [one for one, _, _ in row]
 
         def amount(read: Callable[[Counted], float], counted: list[Counted] = counted) -> Amount:
@@ -184,7 +184,7 @@ def _kernels(steps: Mapping[tuple[int, float], CapturedStep]) -> Iterator[Kernel
             window=first.window,
             stride=first.stride,
             dilation=first.dilation,
-            joined=round(left, 2),
+            share_left=round(left, 2),
         )
 
 

@@ -58,8 +58,7 @@ class CapturedStep:
         data_bytes: The most that was live at each dispatched operation, counted so too.
         unknown: Operations whose FLOP no rule counts.
         blocks: What each block of its chains leaves in memory, in the order that they ran.
-        joined: Share of its bytes that each kernel still moves where a compiler joins it with its
-            neighbours.
+        shares_left: Of each kernel's bytes, where a compiler joins it with its neighbours.
         trace: Its blocks of memory, if it is a CPU's.
     """
 
@@ -71,7 +70,7 @@ class CapturedStep:
     data_bytes: tuple[int, ...]
     unknown: tuple[str, ...]
     blocks: tuple[BlockBytes, ...] = ()
-    joined: tuple[float, ...] = ()
+    shares_left: tuple[float, ...] = ()
     trace: Trace | None = None
 
 
@@ -224,6 +223,6 @@ def capture_step(
         data_bytes=tuple(recorder.data_bytes),
         unknown=tuple(recorder.unknown),
         blocks=tuple(blocks),
-        joined=tuple(recorder.flow.shares()),
+        shares_left=tuple(recorder.flow.shares_left()),
         trace=trace,
     )

@@ -111,8 +111,7 @@ class Kernel:
         window: Side of a convolution's kernel; 1 otherwise.
         stride: Of a convolution; 1 otherwise.
         dilation: Of a convolution; 1 otherwise.
-        joined: Share of its bytes that it still moves where a compiler joins it with its
-            neighbours; 0 if nothing of it is left.
+        share_left: Of its bytes, where a compiler joins it with its neighbours.
     """
 
     op: str
@@ -128,7 +127,7 @@ class Kernel:
     window: int = 1
     stride: int = 1
     dilation: int = 1
-    joined: float = 1.0
+    share_left: float = 1.0
 
     def at(self, batch_size: float, size: float = 1.0) -> KernelAmounts:
         """Return what it works on.
@@ -285,8 +284,8 @@ def _kernel_row(kernel: Kernel) -> list[Any]:
 
 def _rest_of_row(kernel: Kernel) -> list[Any]:
     """Return what most kernels have not."""
-    if kernel.joined < 1:
-        return [kernel.dilation, _short(kernel.joined)]
+    if kernel.share_left < 1:
+        return [kernel.dilation, _short(kernel.share_left)]
     return [kernel.dilation] if kernel.dilation > 1 else []
 
 
@@ -306,7 +305,7 @@ def _kernel(row: Sequence[Any]) -> Kernel:
         window=window,
         stride=stride,
         dilation=more[0] if more else 1,
-        joined=more[1] if len(more) > 1 else 1.0,
+        share_left=more[1] if len(more) > 1 else 1.0,
     )
 
 
