@@ -13,7 +13,7 @@ from traintime.forecast.data_parallel import (
     exposed_exchange_s,
 )
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.device_job import forecast_on_device
+from traintime.forecast.device_job import COMPILED_SIGMA, forecast_on_device
 from traintime.forecast.device_memory import HEAP_SIGMA
 from traintime.forecast.device_parameters import KNOWN_DEVICE, LANGUAGE_MODELS, SPECS_ONLY
 from traintime.hardware.devices import DeviceCount
@@ -22,6 +22,8 @@ from traintime.workload.kernels import Amount
 from traintime.workload.sample import Sample
 
 from .synthetic_device import card, each_sample, graph, job, kernel, model, parameters
+from .synthetic_processor import law as processor_law
+from .synthetic_processor import processor
 
 
 def forecast(captured=None, law=None, count: int = 1, spec=None, **changes) -> DeviceForecast:
@@ -90,6 +92,18 @@ def test_what_a_compiler_joins_is_left_out_but_on_accelerators(kind: str, share:
     assert compiled == pytest.approx(share * whole)
     said = forecast(spec=card(kind=kind), compiled=True).assumptions
     assert any("Compiled" in line for line in said) == (kind == "gpu")
+
+
+def test_compiled_a_step_on_a_processor_is_as_long_and_less_sure():
+    plain, compiled = (
+        forecast(law=processor_law(), spec=processor(memory_bytes=8 * GIB), compiled=how)
+        for how in (False, True)
+    )
+    assert compiled.step_time_s.median == plain.step_time_s.median
+    assert compiled.step_time_s.sigma == pytest.approx(
+        math.hypot(plain.step_time_s.sigma, COMPILED_SIGMA)
+    )
+    assert any("as often longer as shorter" in line for line in compiled.assumptions)
 
 
 def test_validation_is_a_forward_at_the_same_batch():

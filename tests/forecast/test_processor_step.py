@@ -4,7 +4,7 @@ import pytest
 
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import MEASURED_HERE, SPECS_ONLY
-from traintime.forecast.device_step import DeviceStep, Mode
+from traintime.forecast.device_step import DeviceStep
 from traintime.forecast.processor_law import class_names
 from traintime.forecast.processor_parameters import (
     ProcessorClass,
@@ -27,13 +27,12 @@ def step(
     spec: DeviceSpec | None = None,
     parameters: ProcessorParameters | None = None,
     optimizer: str = "sgd",
-    mode: Mode = "eager",
 ) -> DeviceStep:
     parameters = parameters or law()
     captured = graph(kernels=kernels, numerics="fp32")
     sized = sized_for_processor(captured, batch_size, 1.0, "fp32", parameters)
     return predict_processor_step(
-        captured, sized, spec or processor(), parameters, optimizer=optimizer, mode=mode
+        captured, sized, spec or processor(), parameters, optimizer=optimizer
     )
 
 
@@ -103,21 +102,6 @@ def test_a_kernel_starts_slower_where_the_cores_wait_longer_for_each_other():
     slow = processor(parallel_call_s=RATES.call_s + 4e-6)
     assert usual == pytest.approx(1e-3)
     assert step(product(0.0), parameters=parameters, spec=slow).seconds == pytest.approx(2e-3)
-
-
-def test_joined_kernels_compute_as_much_and_move_less():
-    plain = elementwise(80e6)
-    light = dataclasses.replace(plain, share_left=0.25)
-    assert step(light).seconds == step(plain).seconds
-    alone_s = step(plain, mode="compiled").seconds
-    assert step(light, mode="compiled").seconds == pytest.approx(alone_s / 4)
-    heavy = law(classes={"elementwise": dataclasses.replace(HALVES, value_flops=1e3)})
-    seconds = [step(one, parameters=heavy, mode="compiled").seconds for one in (plain, light)]
-    assert seconds[1] > 0.9 * seconds[0]
-
-
-def test_a_compiler_dispatches_nothing():
-    assert step(product(1e9), mode="compiled").dispatch_s == 0.0
 
 
 def test_dispatch_and_update_come_on_top():

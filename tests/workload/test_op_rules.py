@@ -179,13 +179,21 @@ def test_the_loss_reads_one_score_of_each_sample():
         (aten.native_layer_norm.default, (meta(4, 4), [4], None, None, 1e-5), "layer norm"),
         (aten.cat.default, ([meta(4), meta(4)],), "copy"),
         (aten.sum.default, (meta(4),), "reduction"),
-        (aten.cumprod.default, (meta(4), 0), "other"),
+        (aten.cumprod.default, (meta(4), 0), "reduction"),
+        (aten.hardswish_backward.default, (meta(4), meta(4)), "elementwise"),
+        (aten.mse_loss.default, (meta(4), meta(4)), "reduction"),
+        (aten.replication_pad2d.default, (meta(1, 4, 4), (1, 1, 1, 1)), "copy"),
+        (aten.renorm.default, (meta(4, 4), 2.0, 0, 1.0), "other"),
     ],
 )
 def test_kinds(func, args, kind):
     counted = count_op(func, args, {}, func(*args))
     assert [kernel.kind for kernel in counted.kernels] == [kind]
     assert not counted.unknown
+
+
+def test_what_turns_a_tensor_in_place_moves_nothing():
+    assert count_op(aten.transpose_.default, (meta(4, 2), 0, 1), {}, meta(2, 4)).kernels == ()
 
 
 @pytest.mark.parametrize(

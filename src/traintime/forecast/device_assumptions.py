@@ -54,6 +54,16 @@ SENT: Mapping[Sharding, str] = {
 }
 
 
+COMPILED = (
+    "Compiled, the loss too: what lies between products is joined where no product parts it. "
+    "Compiling itself is not counted, nor the memory that joining saves"
+)
+COMPILED_ON_CPU = (
+    "Compiled: on a processor that makes steps as often longer as shorter, so they are as they "
+    "were, and less sure. Compiling itself is not counted"
+)
+
+
 def memory_lines(
     job: DeviceJob,
     model: SizedModel,
@@ -134,10 +144,7 @@ def job_lines(
             "products over devices (pipeline, tensor or expert parallelism) is not forecast"
         )
     if job.compiled and device.spec.kind not in ACCELERATORS:
-        yield (
-            "Compiled, the loss too: what lies between products is joined where no product parts "
-            "it. Compiling itself is not counted, nor the memory that joining saves"
-        )
+        yield COMPILED_ON_CPU if device.spec.kind == "cpu" else COMPILED
 
 
 def _choices(job: DeviceJob, step: JobStep, precision: DevicePrecision) -> str:

@@ -27,9 +27,14 @@ from traintime.forecast.device_parameters import LANGUAGE_MODELS, Evidence
 from traintime.forecast.device_scaling import scaling_lines
 from traintime.forecast.device_step import DevicePrecision
 from traintime.forecast.job_step import JobStep, predict_job_step
+from traintime.forecast.processor_parameters import ProcessorParameters
 from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import DeviceCount
 from traintime.units import Interval
+
+COMPILED_SIGMA = 0.18
+"""Of the logarithm of a compiled step over one as it is, on a processor: there it is as often
+longer as shorter, and as long in the mean (`benchmarks/compiled_steps.py`)."""
 
 
 def forecast_on_device(
@@ -131,7 +136,9 @@ def _fastest_step(
 def _sigma(job: DeviceJob, parameters: Fit, evidence: Evidence) -> float:
     """Return σ of the logarithm of a step's time on one device."""
     of_words = parameters.spread.get(LANGUAGE_MODELS, 0.0) if job.sample.tokens else 0.0
-    return max(parameters.spread[evidence], of_words)
+    sigma = max(parameters.spread[evidence], of_words)
+    is_odd = job.compiled and isinstance(parameters, ProcessorParameters)
+    return math.hypot(sigma, COMPILED_SIGMA) if is_odd else sigma
 
 
 def _times(

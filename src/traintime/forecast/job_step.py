@@ -242,7 +242,6 @@ def _predictor(
                 optimizer=job.optimizer,
                 phases=phases,
                 in_half=precision in ("amp", "half"),
-                mode="compiled" if job.compiled else "eager",
             )
 
         return on_processor

@@ -11,7 +11,6 @@ from traintime.forecast.device_step import (
     DevicePrecision,
     DeviceStep,
     KernelTime,
-    Mode,
     Phases,
 )
 from traintime.forecast.processor_law import (
@@ -84,7 +83,6 @@ def predict_processor_step(
     optimizer: str = "sgd",
     phases: Phases = "train",
     in_half: bool = False,
-    mode: Mode = "eager",
 ) -> DeviceStep:
     """Return the time of a step on a processor.
 
@@ -96,7 +94,6 @@ def predict_processor_step(
         optimizer: Name, for its update.
         phases: "train", "gradients" (no update) or "forward".
         in_half: Whether products are in 16 bits: for the peak that utilization is told of.
-        mode: How operations come to be computed; there is no "graph" of launches.
 
     Raises:
         InputError: The processor's data sheet does not say enough.
@@ -109,7 +106,7 @@ def predict_processor_step(
             "type another device"
         )
     times = [
-        _kernel_time(one, rates, parameters, compiled=mode == "compiled")
+        _kernel_time(one, rates, parameters)
         for one in kernels
         if phases != "forward" or one.kernel.phase == "forward"
     ]
@@ -119,7 +116,7 @@ def predict_processor_step(
         calls = parameters.update_calls[optimizer] * graph.parameter_tensors
         update_s += calls * rates.call_s
     calls = graph.num_calls * (FORWARD_CALLS if phases == "forward" else 1.0)
-    dispatch_s = 0.0 if mode != "eager" else parameters.dispatch_calls * calls * rates.call_s
+    dispatch_s = parameters.dispatch_calls * calls * rates.call_s
     device_s = sum(time.seconds for time in times) + update_s
     flops = sum(time.flops for time in times if time.kernel.kind in PRODUCT_KINDS)
     peak = rates.half_product_flops if in_half else rates.product_flops
@@ -129,7 +126,7 @@ def predict_processor_step(
 
 
 def _kernel_time(
-    one: ProcessorKernel, rates: ProcessorRates, parameters: ProcessorParameters, *, compiled: bool
+    one: ProcessorKernel, rates: ProcessorRates, parameters: ProcessorParameters
 ) -> KernelTime:
     kernel, of_class = one.kernel, one.of_class
     is_product = kernel.kind in PRODUCT_KINDS
@@ -149,11 +146,8 @@ def _kernel_time(
         parameters.cache_bytes,
         parameters.one_core,
     )
-    # Joined kernels compute what they computed alone, move less, and start together.
-    share = kernel.share_left if compiled else 1.0
-    traffic_s *= share
-    start_s = start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
-    seconds = joined(arithmetic_s, traffic_s, parameters.overlap) + share * start_s
+    seconds = joined(arithmetic_s, traffic_s, parameters.overlap)
+    seconds += start_seconds(of_class.start_s, float(is_product), rates.wait_s, rates.call_s)
     count = kernel.count
     return KernelTime(
         kernel,
@@ -161,5 +155,5 @@ def _kernel_time(
         count * arithmetic_s,
         count * traffic_s,
         count * one.flops,
-        count * share * one.num_bytes,
+        count * one.num_bytes,
     )

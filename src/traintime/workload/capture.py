@@ -92,13 +92,22 @@ def capture(
     """
     steps: dict[tuple[int, float], CapturedStep] = {}
     batches = (2, 4) if real else BATCHES
-    for size in sizes or (subject.size,):
+    captured = sizes or (subject.size,)
+    for size in captured:
         module = subject.module
         if subject.at_size and size != subject.size:
             module = subject.at_size(size)
         for batch in batches:
             inputs = subject.inputs(batch, size)
-            step = capture_step(module, inputs, numerics, subject.loss, target=target, real=real)
+            step = capture_step(
+                module,
+                inputs,
+                numerics,
+                subject.loss,
+                target=target,
+                real=real,
+                joins=(batch, size) == (max(batches), max(captured)),
+            )
             steps[batch, _relative(subject, size)] = step
     first = next(iter(steps.values()))
     names = [(counted.op, phase) for counted, phase, _ in first.kernels]

@@ -58,7 +58,8 @@ class CapturedStep:
         data_bytes: The most that was live at each dispatched operation, counted so too.
         unknown: Operations whose FLOP no rule counts.
         blocks: What each block of its chains leaves in memory, in the order that they ran.
-        shares_left: Of each kernel's bytes, where a compiler joins it with its neighbours.
+        shares_left: Of each kernel's bytes, where a compiler joins it with its neighbours; none if
+            that was not followed.
         trace: Its blocks of memory, if it is a CPU's.
     """
 
@@ -79,9 +80,10 @@ class _Recorder(TorchDispatchMode):
 
     Args:
         target: Blocks of memory are told apart for a "cpu".
+        joins: Whether it is followed what a compiler would join.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, joins: bool) -> None:
         super().__init__()
         self.kernels: list[tuple[Counted, Phase, str]] = []
         self.unknown: dict[str, None] = {}
@@ -90,7 +92,7 @@ class _Recorder(TorchDispatchMode):
         self.safe_point: Callable[[], None] = _go_on
         self.memory = LiveBytes()
         self.data_bytes: list[int] = []
-        self.flow = KernelFlow()
+        self.flow = KernelFlow() if joins else None
         self.blocks = WatchedBlocks(self.memory) if target == "cpu" else None
 
     def __torch_dispatch__(
@@ -111,7 +113,7 @@ class _Recorder(TorchDispatchMode):
             counted = count_op(func, args, kwargs, result)
             where = self.now.layer
             self.kernels.extend((one, self.now.phase, where) for one in counted.kernels)
-            if counted.kernels:
+            if counted.kernels and self.flow:
                 read = tensors_read(func, args, kwargs)
                 self.flow.see(read, result, counted.kernels, self.now.phase)
             if counted.unknown:
@@ -171,6 +173,7 @@ def capture_step(
     *,
     target: Target = "cuda",
     real: bool = False,
+    joins: bool = True,
 ) -> CapturedStep:
     """Run one forward and backward and write down what it launches.
 
@@ -181,12 +184,13 @@ def capture_step(
         loss: Makes a scalar of the output.
         target: Launch what torch launches on "cuda", or on the "cpu".
         real: Compute on the CPU indeed: for control flow that depends on values.
+        joins: Follow what a compiler would join, which takes a while.
 
     Raises:
         NeedsValuesError: Shapes alone do not do; `real` might.
         InputError: A layer refused what it was given, or the step did not end.
     """
-    recorder, blocks = _Recorder(target), list[BlockBytes]()
+    recorder, blocks = _Recorder(target, joins=joins), list[BlockBytes]()
     with contextlib.ExitStack() as stack:
         stack.enter_context(refusals(module, recorder.now, inputs))
         recorder.safe_point = stack.enter_context(limit_at_safe_points(STEP_LIMIT_S))
@@ -223,6 +227,6 @@ def capture_step(
         data_bytes=tuple(recorder.data_bytes),
         unknown=tuple(recorder.unknown),
         blocks=tuple(blocks),
-        shares_left=tuple(recorder.flow.shares_left()),
+        shares_left=tuple(recorder.flow.shares_left()) if recorder.flow else (),
         trace=trace,
     )

@@ -28,9 +28,10 @@ JOINED_KINDS = frozenset(
 """Kinds that the compiler makes kernels of itself; pooling it computes apart."""
 APART = frozenset(
     """
-    cumsum embedding_dense_backward _embedding_bag _embedding_bag_dense_backward index_add
-    index_add_ index_copy_ index_put index_put_ _index_put_impl_ _unsafe_index_put masked_select
-    nonzero randperm scatter_add scatter_add_ sort topk
+    bincount cumprod cumsum embedding_dense_backward _embedding_bag _embedding_bag_dense_backward
+    histc index_add index_add_ index_copy_ index_put index_put_ _index_put_impl_ kthvalue
+    logcumsumexp masked_select median multinomial nonzero randperm scatter_add scatter_add_ sort
+    topk _unsafe_index_put
     """.split()  # noqa: SIM905 - as a list it fills the screen
 )
 """Operations of those kinds that stay alone: they order values, or add to places that meet."""
