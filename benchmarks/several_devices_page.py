@@ -26,8 +26,8 @@ REASONS = (
 WHOLE = (
     "The whole rate, as `traintime forecast` gives it: the error of one device's forecast, which "
     "knows these devices, and the scaling's together. MLPerf's entries are tuned by hand; they are "
-    "forecast as plain PyTorch with graphs of launches, too slow by about as much at any number of "
-    "devices: what a device does is off, not what several cost."
+    "forecast as PyTorch with compiled steps, too slow by about as much at any number of devices: "
+    "what a device does is off, not what several cost."
 )
 MOST_SHOWN = 8
 

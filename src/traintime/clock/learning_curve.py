@@ -14,11 +14,11 @@ length are all hypotheses. Each is fitted in closed form (Bayesian linear regres
 how likely the evaluations so far were under it. Futures drawn from the mixture, each as likely as
 its run would have been given the target (`Aims`), say when it is reached and how likely.
 
-Beside measured shapes stand a run that learns nothing, where it is known what guessing gives, and
-classical ones under the run's own learning rate: the power law,
+Beside measured shapes stand classical ones under the run's own learning rate: the power law,
 Morgan-Mercer-Flodin and Janoschek (Domhan, Springenberg and Hutter 2015, "Speeding up Automatic
 Hyperparameter Optimization of Deep Neural Networks by Extrapolation of Learning Curves", who first
-weighed such families by their posterior). `calibration/curve_fit.py` makes `curve_shapes.json`.
+weighed such families by their posterior). Where it is known what guessing gives, a run may also
+learn nothing. `calibration/curve_fit.py` makes `curve_shapes.json`.
 """
 
 from __future__ import annotations

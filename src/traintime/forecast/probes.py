@@ -150,9 +150,7 @@ def measure_device(
     """
     synchronize = _synchronizer(device)
     dispatch_s = _dispatch_cost(device, synchronize)
-    jobs = list(_jobs(device))
-
-    done = 0.0
+    jobs, done = list(_jobs(device)), 0.0
 
     def rate_of(number: int) -> Rate:
         nonlocal done
