@@ -13,7 +13,11 @@ from traintime.forecast.data_parallel import (
     exposed_exchange_s,
 )
 from traintime.forecast.device_forecast import DeviceForecast
-from traintime.forecast.device_job import COMPILED_SIGMA, forecast_on_device
+from traintime.forecast.device_job import (
+    COMPILED_SIGMA,
+    COMPILED_SIGMA_ON_CPU,
+    forecast_on_device,
+)
 from traintime.forecast.device_memory import HEAP_SIGMA
 from traintime.forecast.device_parameters import KNOWN_DEVICE, LANGUAGE_MODELS, SPECS_ONLY
 from traintime.hardware.devices import DeviceCount
@@ -90,8 +94,11 @@ def test_what_a_compiler_joins_is_left_out_but_on_accelerators(kind: str, share:
         for captured in (halves, graph(kernels=(light,)))
     )
     assert compiled == pytest.approx(share * whole)
-    said = forecast(spec=card(kind=kind), compiled=True).assumptions
-    assert any("Compiled" in line for line in said) == (kind == "gpu")
+    told, plain = (forecast(spec=card(kind=kind), compiled=how) for how in (True, False))
+    is_gpu = kind == "gpu"
+    assert any("Compiled" in line for line in told.assumptions) == is_gpu
+    wider = math.hypot(plain.step_time_s.sigma, COMPILED_SIGMA * is_gpu)
+    assert told.step_time_s.sigma == pytest.approx(wider)
 
 
 def test_compiled_a_step_on_a_processor_is_as_long_and_less_sure():
@@ -101,7 +108,7 @@ def test_compiled_a_step_on_a_processor_is_as_long_and_less_sure():
     )
     assert compiled.step_time_s.median == plain.step_time_s.median
     assert compiled.step_time_s.sigma == pytest.approx(
-        math.hypot(plain.step_time_s.sigma, COMPILED_SIGMA)
+        math.hypot(plain.step_time_s.sigma, COMPILED_SIGMA_ON_CPU)
     )
     assert any("as often longer as shorter" in line for line in compiled.assumptions)
 
