@@ -22,7 +22,7 @@ import torch._inductor.config as inductor_config
 
 import measured_on
 from traintime.hardware.allocator import keep_freed_memory
-from unseen_models import MODELS, Named, make_optimizer
+from unseen_models import MODELS, Named, training_step
 
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS = ("fp32", "bf16")
@@ -91,7 +91,9 @@ def compare(model: Named, precision: str) -> Compared:
     """Train a model as it is and compiled, in turn."""
     torch.compiler.reset()
     batch_size = model.batches[0]
-    eager, compiled = (_make_step(model, precision, compiled=how) for how in (False, True))
+    eager, compiled = (
+        training_step(model, precision, batch_size, compiled=how) for how in (False, True)
+    )
     began_s = perf_counter()
     compiled()
     compile_s = perf_counter() - began_s
@@ -107,23 +109,6 @@ def compare(model: Named, precision: str) -> Compared:
         compile_s,
         tuple(other / one for one, other in rounds),
     )
-
-
-def _make_step(model: Named, precision: str, *, compiled: bool) -> Callable[[], None]:
-    torch.manual_seed(0)
-    module = model.build().train()
-    samples, targets = model.inputs(model.batches[0])
-    optimizer = make_optimizer(model.optimizer, module.parameters())
-    network = torch.compile(module) if compiled else module
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = network(samples, targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def _mean_s(step: Callable[[], None]) -> float:

@@ -43,7 +43,7 @@ import measured_on
 from traintime.forecast.processor_probes import measure_processor
 from traintime.hardware.allocator import keep_freed_memory
 from traintime.hardware.processor import ProcessorRates, typical
-from unseen_models import MODELS, Named, make_optimizer
+from unseen_models import MODELS, Named, training_step
 
 FIRST_STEPS = 10
 EPOCHS = 3
@@ -266,7 +266,7 @@ def _tell(connection: Connection, case: Case, budget_s: float) -> None:
     try:
         process = psutil.Process()
         baseline, rss = _anonymous_bytes(process), process.memory_info().rss
-        step = _make_step(case)
+        step = training_step(case.model, case.precision, case.batch_size)
         first = tuple(_timed(step) for _ in range(FIRST_STEPS))
         connection.send(WARM)
         result = _train(step, budget_s)
@@ -282,22 +282,6 @@ def _tell(connection: Connection, case: Case, budget_s: float) -> None:
         connection.send(traceback.format_exc().strip().splitlines()[-1])
         return
     connection.send(result)
-
-
-def _make_step(case: Case) -> Callable[[], None]:
-    torch.manual_seed(0)
-    module = case.model.build().train()
-    samples, targets = case.model.inputs(case.batch_size)
-    optimizer = make_optimizer(case.model.optimizer, module.parameters())
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "bf16"):
-            loss = module(samples, targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def _timed(call: Callable[[], object]) -> float:

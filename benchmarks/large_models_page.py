@@ -31,7 +31,7 @@ def section(result: dict[str, Any]) -> list[str]:
 
 
 INTRODUCTION = (
-    "Trainings of language models from 125 million to 70 billion parameters on 1 to 512 devices, "
+    "Trainings of language models from 125 million to 70 billion parameters on 2 to 512 devices, "
     "each forecast as `traintime forecast` answers it. The law is fitted to those rows of "
     "llm-foundry and vTrain that one node took without computing anything again "
     "(`calibration/large_steps.py`); here each of both is forecast by a law that saw nothing of "

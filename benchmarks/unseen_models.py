@@ -84,6 +84,33 @@ def make_optimizer(name: Optimizer, parameters: Iterable[nn.Parameter]) -> torch
             return torch.optim.AdamW(parameters, lr=1e-4)
 
 
+def training_step(
+    model: Named, precision: str, batch_size: int, *, compiled: bool = False
+) -> Callable[[], None]:
+    """Return what trains a model one step on one batch that lies ready.
+
+    Args:
+        model: Built with the same weights each time.
+        precision: "fp32", or "bf16" for autocast with fp32 weights.
+        batch_size: Samples.
+        compiled: By torch's default compiler, at the first step.
+    """
+    torch.manual_seed(0)
+    module = model.build().train()
+    samples, targets = model.inputs(batch_size)
+    optimizer = make_optimizer(model.optimizer, module.parameters())
+    network = torch.compile(module) if compiled else module
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = network(samples, targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
 def subject(model: Named) -> Subject:
     """Return a model as `capture` takes it."""
     return Subject(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from traintime.workload.kernels import KINDS, PRODUCT_KINDS
-from traintime.workload.op_rules import KIND_OF, RULES, Counted, count_op, is_view
+from traintime.workload.op_kinds import KIND_OF
+from traintime.workload.op_rules import RULES, Counted, count_op, is_view
 
 aten = torch.ops.aten
 

@@ -179,10 +179,10 @@ class KernelFlow:
         for node in reversed(joined):
             node.wait()
         for node in joined:
+            # At another level a product may lie between them.
+            here = node.phase, node.level
             for maker in (read.value.maker for read in node.reads):
-                alike = maker and maker.joins and maker.phase == node.phase
-                # At another level a product may lie between them.
-                if maker and alike and maker.level == node.level:
+                if maker and maker.joins and (maker.phase, maker.level) == here:
                     node.join(maker)
         there: dict[tuple[_Node, _Value, int], float] = {}
         for node, kernel in self._kernels:
