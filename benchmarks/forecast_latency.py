@@ -3,8 +3,8 @@
     python benchmarks/forecast_latency.py            # `--rounds 2` for a first look
     python benchmarks/environments.py estimators    # once, for the peers
 
-Ours are asked for a shipped model on one device and on all, and for a module of 300 layers from a
-file. Beside them stand tools that import what they answer about: those that take a module are
+Ours are asked, as one types it, for a shipped model on one device and on all, and for a module of
+300 layers from a file; for the first two as JSON besides. Beside them stand tools that import what they answer about: those that take a module are
 given the same file, `accelerate estimate-memory` the same model by its name on the hub. They answer
 less: parameters, FLOP or memory, hardly any the time. All take turns; the first round fills the
 disk's cache and stays out. Ratios are against our answer to the same question in the same round.
@@ -175,7 +175,7 @@ class Contender:
         """Return the command line that asks it."""
         if self.words:
             words = self.words.format(file=module_file).split()
-            return [*_our_command(), "forecast", *words, "--json"]
+            return [*_our_command(), "forecast", *words]
         return [str(python_of(self.environment)), "-c", self.code, str(module_file)]
 
 
@@ -185,6 +185,10 @@ SHIPPED, ALL, MODULE = (
     Contender("traintime, own module", "module", words=OWN_MODULE, goal_s=5.0),
 )
 OURS_BY_QUESTION = {contender.question: contender for contender in (SHIPPED, ALL, MODULE)}
+AS_JSON = (
+    Contender("traintime, one device, as JSON", "shipped", words=f"{ONE_DEVICE} --json"),
+    Contender("traintime, all devices, as JSON", "all", words=f"{ALL_DEVICES} --json"),
+)
 PEERS = (
     Contender("Python alone", "shipped", (), "print('{}')"),
     Contender("import torch alone", "module", ("torch",), "import torch; print('{}')"),
@@ -208,7 +212,7 @@ def main() -> None:
     """Ask everyone in turn, print the table and write the result."""
     given = _arguments()
     console = Console()
-    everyone = (SHIPPED, ALL, MODULE, *PEERS)
+    everyone = (SHIPPED, ALL, MODULE, *AS_JSON, *PEERS)
     able = [contender for contender in everyone if contender.environment]
     facts = measured_on.measured_on(contender.environment for contender in able)
     answers = Answers({}, [], {c.label: c.why_not for c in everyone if not c.environment})

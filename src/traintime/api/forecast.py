@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from traintime.forecast.forecast import Forecast
     from traintime.hardware.devices import DeviceCount
     from traintime.workload.captured_step import Loss
-    from traintime.workload.kernels import KernelGraph, Numerics
+    from traintime.workload.kernels import KernelGraph, Numerics, Target
 
 
 @overload
@@ -159,7 +159,8 @@ def forecast_devices(
         recipe: A recipe, a question, the path of a YAML file, or a torch module.
         example_batch: What a torch module's forward takes; the first dimension is the batch.
         devices: Keys of the catalogue with their numbers, such as "rtx-3090,a100x4"; "all" is each
-            of them once and leaves out those of which too little is known. `device=` says the same.
+            of them once, in brief, without those of which too little is known. `device=` says the
+            same.
         sort_by: "time" (of the whole job), "memory" (that is left) or "efficiency" (FLOP per
             joule). Those that the job does not fit into come last.
         loss: Of a torch module: makes a scalar of its output.
@@ -252,27 +253,27 @@ def _forecast_each(
         asked: What is asked.
         devices: One or more.
         listener: Told what was left out.
-        skip: Leave out a device that cannot do it as asked, unless none can, and look for no
-            remedies: they are many.
+        skip: Leave out a device that cannot do it as asked, unless none can, and be brief: they are
+            many.
     """
     from traintime.forecast.asked_job import SizedModel, parameters_for, sized_model
     from traintime.forecast.device_job import forecast_on_device
 
-    @cache
-    def model(of_kind: str) -> SizedModel:
+    @cache  # whatever is no processor runs the same kernels
+    def model(target: Target) -> SizedModel:
         def graphs(numerics: Numerics) -> KernelGraph:
-            return asked.graphs(numerics, "cpu" if of_kind == "cpu" else "cuda")
+            return asked.graphs(numerics, target)
 
-        return sized_model(graphs, asked.job.sample, parameters_for(of_kind))
+        return sized_model(graphs, asked.job.sample, parameters_for(target))
 
     done: list[DeviceForecast] = []
     refused: dict[str, InputError] = {}
     for device in devices:
         try:
-            kind = device.spec.kind
+            target = "cpu" if device.spec.kind == "cpu" else "cuda"
             done.append(
                 forecast_on_device(
-                    asked.job, model(kind), device, parameters_for(kind), tries_remedies=not skip
+                    asked.job, model(target), device, parameters_for(target), brief=skip
                 )
             )
         except InputError as error:

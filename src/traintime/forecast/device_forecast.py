@@ -79,7 +79,7 @@ class DeviceForecast:
         flops_per_joule: Products' FLOP per joule at the rated power; None if that is not known.
         steps_per_epoch: Optimizer steps; 0 if nobody said how many samples there are.
         epochs: Passes.
-        kernels: The most expensive, at most ten.
+        kernels: The most expensive, at most ten; none where all devices are listed.
         sharding: What the devices divide among them: "none", "optimizer" or "full".
         recompute: Whether blocks compute their forward again.
     """

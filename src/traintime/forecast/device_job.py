@@ -44,7 +44,7 @@ def forecast_on_device(
     device: DeviceCount,
     parameters: Fit,
     *,
-    tries_remedies: bool = True,
+    brief: bool = False,
 ) -> DeviceForecast:
     """Return what a job takes on a device, or on several that share each batch.
 
@@ -53,7 +53,8 @@ def forecast_on_device(
         model: Its kernels at any size.
         device: How many of what.
         parameters: Of the fit.
-        tries_remedies: Whether to look for what would make a job fit that does not.
+        brief: Leave out what takes long and a list of many devices does not show: what would make
+            a job fit that does not, and the most expensive kernels.
 
     Raises:
         InputError: The device cannot compute it as asked, too little is known of it, or the batch
@@ -82,7 +83,7 @@ def forecast_on_device(
         parameters=sized.graph.parameters,
         evidence=evidence,
         assumptions=(
-            *memory_lines(job, model, use, device, room, tries_remedies=tries_remedies),
+            *memory_lines(job, model, use, device, room, tries_remedies=not brief),
             *job_lines(asked, sized, step, device, precision, evidence),
             *scaling_lines(job, model, step, device, precision, parameters),
         ),
@@ -105,7 +106,7 @@ def forecast_on_device(
         else None,
         steps_per_epoch=job.steps_per_epoch,
         epochs=job.epochs,
-        kernels=step.most_expensive(),
+        kernels=() if brief else step.most_expensive(),
         sharding=job.sharding,
         recompute=job.recompute,
     )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 
 from traintime.forecast.device_step import DevicePrecision
@@ -95,10 +96,11 @@ class MemoryUse:
         Nothing changes where the heap is not known: of a model that is computed otherwise than it
         was captured, or not for a CPU.
         """
-        plain = replace(self, accumulates=False, num_devices=1)
-        tensors = plain.tensors(micro_batch)
         as_captured = self.size == 1.0 and self._halved == 1.0 and not self.recompute
-        if self.spec.kind != "cpu" or not as_captured or tensors > MOST_PLAYED_BYTES:
+        if self.spec.kind != "cpu" or not as_captured:
+            return self
+        tensors = replace(self, accumulates=False, num_devices=1).tensors(micro_batch)
+        if tensors > MOST_PLAYED_BYTES:
             return self
         peak = captured_heap_peak(self.graph, micro_batch, SLOTS[self.optimizer])
         return self if peak is None else replace(self, heap_share=peak / tensors - 1)
@@ -113,26 +115,26 @@ class MemoryUse:
         """Deviation of the logarithm of a peak from its forecast."""
         return memory_sigma(self.spec) if self.heap_share is None else HEAP_SIGMA
 
-    @property
+    @cached_property
     def _halved(self) -> float:
         computed = computed_in(self.precision, self.sharding, self.num_devices)
         return 0.5 if computed == "half" else 1.0
 
-    @property
+    @cached_property
     def _all_weights(self) -> float:
         """Bytes of all weights, and of all gradients, however many devices hold them."""
         return (2.0 if self.precision == "half" else 4.0) * self.graph.parameters
 
-    @property
+    @cached_property
     def _weights(self) -> float:
         return self._all_weights / (self.num_devices if self.sharding == "full" else 1)
 
-    @property
+    @cached_property
     def _slots(self) -> float:
         divided = self.num_devices if self.sharding != "none" else 1
         return self._all_weights * SLOTS[self.optimizer] / divided
 
-    @property
+    @cached_property
     def _gathered(self) -> float:
         """Bytes of weights and gradients that are whole for a while where each device has a part.
 
@@ -175,7 +177,7 @@ class MemoryUse:
 
     def _least(self, micro_batch: float) -> float:
         """Return the bytes of tensors at an update, which are the least that a peak can be."""
-        return self._standing() + micro_batch * self.sample_bytes + self._weights
+        return self._standing + micro_batch * self.sample_bytes + self._weights
 
     def _rest(self, micro_batch: float) -> float:
         """Return what a peak has beyond that."""
@@ -185,14 +187,15 @@ class MemoryUse:
     def tensors(self, micro_batch: float) -> float:
         """Return the most bytes of tensors that are alive at once."""
         live = self._live(micro_batch, self._kept(micro_batch))
-        return self._standing() + micro_batch * self.sample_bytes + live
+        return self._standing + micro_batch * self.sample_bytes + live
 
+    @cached_property
     def _standing(self) -> float:
         """Return bytes of weights, their optimizer's values, buffers, buckets and what is whole."""
         kept = self._weights + self._slots + self._halved * self.graph.buffers_bytes
         return kept + self._buckets + self._gathered
 
-    @property
+    @cached_property
     def _buckets(self) -> float:
         """Bytes that DistributedDataParallel copies gradients into, as many as all of them.
 
