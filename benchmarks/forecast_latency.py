@@ -4,10 +4,11 @@
     python benchmarks/environments.py estimators    # once, for the peers
 
 Ours are asked, as one types it, for a shipped model on one device and on all, and for a module of
-300 layers from a file; for the first two as JSON besides. Beside them stand tools that import what they answer about: those that take a module are
-given the same file, `accelerate estimate-memory` the same model by its name on the hub. They answer
-less: parameters, FLOP or memory, hardly any the time. All take turns; the first round fills the
-disk's cache and stays out. Ratios are against our answer to the same question in the same round.
+300 layers from a file; for the first two as JSON besides. Beside them stand tools that import what
+they answer about: those that take a module are given the same file, `accelerate estimate-memory`
+the same model by its name on the hub. They answer less: parameters, FLOP or memory, hardly any the
+time. All take turns; the first round fills the disk's cache and stays out. Ratios are against our
+answer to the same question in the same round.
 """
 
 from __future__ import annotations

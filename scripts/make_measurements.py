@@ -227,6 +227,52 @@ def _optimizers(result: Result) -> str:
     )
 
 
+def _waiting(result: Result) -> str:
+    rows = []
+    for row in result["rows"]:
+        goal = "–"
+        if "against_goal_s" in row:
+            more = "+" if row["question"] == "all" else ""
+            goal = f"{more}{row['against_goal_s']:.2f} of {more}{row['goal_s']:g}"
+        times = [f"{row[name]:.2f}" for name in ("median_s", "min_s", "max_s")]
+        rows.append([row["contender"], *times, goal])
+    silent = [f"{name} ({why.split(';')[0]})" for name, why in result["problems"].items()]
+    return "\n\n".join(
+        [
+            "## Waiting for a forecast",
+            "From the shell, start of the process to its end: ResNet-50 on one device and on all of the catalogue, "
+            "and a module of 300 layers from a file; `benchmarks/forecast_latency.py`, "
+            f"n = {result['settings']['rounds']} in turn. All devices are held against their goal beyond one. Beside "
+            "them stands what others need to answer less of the same module: memory, operations, hardly any the time."
+            + f" No answer came from {' or '.join(silent)}."
+            * bool(silent),
+            _table(["", "s, median", "least", "most", "goal"], rows),
+            _where(result),
+        ]
+    )
+
+
+def _seeds(result: Result) -> str:
+    common: dict[str, dict[str, float]] = {}
+    for row in result["rows"]:
+        common.setdefault(row["pair"], {})[row["metric"]] = row["common"]
+    rows = [
+        [pair.replace(":", " on "), f"{of['accuracy']:.0%}", f"{of['loss']:.0%}"]
+        for pair, of in common.items()
+    ]
+    return "\n\n".join(
+        [
+            "## What a seed decides",
+            "The share of the variance of the validations' logarithms that two runs of one seed have in common, one in "
+            "fp32 as torch computes it, one in bf16 with fused convolutions where there are any; median over epochs; "
+            f"`benchmarks/same_seed.py`, {result['settings']['seeds']} seeds. The median of all is "
+            f"{result['median']:.0%}. That is why a preset's run of the seed at hand tells more than its others.",
+            _table(["preset", "of accuracy", "of loss"], rows),
+            _where(result),
+        ]
+    )
+
+
 def _etas(result: Result) -> str:
     return "\n\n".join(
         [
@@ -445,10 +491,12 @@ SECTIONS = {
     "time_to_accuracy": _race,
     "step_overhead": _steps,
     "forecast_check": _forecasts,
+    "forecast_latency": _waiting,
     "busy_machine": _busy,
     "fused_convolution": _fused,
     "compiled_steps": _compiled,
     "optimizer_cost": _optimizers,
+    "same_seed": _seeds,
     "eta_accuracy": _etas,
     "deadline": _deadlines,
 }

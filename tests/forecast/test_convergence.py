@@ -13,10 +13,12 @@ MEASURED = [
         "recipe": {"epochs": 4, "lr": 0.03},
         "runs": [
             {
+                "seed": 0,
                 "validation_accuracy": [0.96, 0.98, 0.988, 0.99],
                 "validation_loss": [0.2, 0.1, 0.05, 0.04],
             },
             {
+                "seed": 1,
                 "validation_accuracy": [0.94, 0.97, 0.984, 0.99],
                 "validation_loss": [0.3, 0.1, 0.06, 0.04],
             },
@@ -52,11 +54,26 @@ def test_a_run_that_goes_worse_than_expected_loses_chance():
 
 
 def test_preset_curve_is_the_geometric_mean_of_its_runs(measured):
-    recipe = read_recipe(["data=mnist", "model=lenet", "epochs=4", "lr=0.03"])
+    recipe = read_recipe(["data=mnist", "model=lenet", "epochs=4", "lr=0.03", "seed=7"])
     curve = expected_curve(recipe, "accuracy")
     assert curve is not None
     assert math.exp(curve.log_errors[0]) == pytest.approx(math.sqrt(0.04 * 0.06))
     assert curve.sigmas[3] == convergence.LEAST_SIGMA
+
+
+def test_a_seed_that_was_measured_is_expected_to_go_much_as_it_went(measured):
+    def of(seed):
+        words = ["data=mnist", "model=lenet", "epochs=4", "lr=0.03", f"seed={seed}"]
+        curve = expected_curve(read_recipe(words), "accuracy")
+        assert curve is not None
+        return curve
+
+    better, worse, unknown = of(0), of(1), of(7)
+    assert math.log(0.04) < better.log_errors[0] < unknown.log_errors[0]
+    assert unknown.log_errors[0] < worse.log_errors[0] < math.log(0.06)
+    assert better.sigmas[0] < unknown.sigmas[0]
+    assert "seed" in better.source
+    assert "seed" not in unknown.source
 
 
 def test_a_changed_recipe_widens_the_curve_and_says_so(measured):

@@ -5,6 +5,11 @@ Curves of earlier runs with the preset recipes (`learning_curves.json`, measured
 much that varies from seed to seed. The logarithm of the error is taken as normal around that curve,
 in part the same way off all along (a better or worse run) and in part anew each epoch (the noise of
 one validation). The target is reached in the first epoch whose error is small enough.
+
+Part of what runs differ by is their seed: what is validated on, first weights, order of samples. So
+of a preset as it is, the measured run of the very seed says more than the others: given it, the
+mean moves towards it by the share of the variance that runs of one seed have in common, and the
+variance falls by the square of that share (the conditional normal distribution).
 """
 
 from __future__ import annotations
@@ -25,6 +30,9 @@ PERSISTENT_SHARE = 0.7
 """Share of a run's deviation, in variance, that stays with it."""
 LEAST_SIGMA = 0.04
 """Of the logarithm of the error: the noise of judging a few thousand samples."""
+SAME_SEED_SHARE = 0.74
+"""Share of the variance that two runs of one seed have in common where they are computed otherwise:
+the median over presets, which are from none to all (`benchmarks/same_seed.py`)."""
 CHANGE_SIGMA = 0.12
 """What each field that was changed since adds to it."""
 DATA_EXPONENT, STEPS_EXPONENT = 0.35, 0.5
@@ -118,7 +126,8 @@ def expected_curve(recipe: Recipe, metric: str) -> Curve | None:
 
 def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
     key = "validation_accuracy" if metric == "accuracy" else "validation_loss"
-    runs = [[log_error(metric, v) for v in run[key]] for run in measured["runs"]]
+    curves = {run["seed"]: [log_error(metric, v) for v in run[key]] for run in measured["runs"]}
+    runs = list(curves.values())
     columns = list(zip(*runs, strict=True))
     means = [sum(column) / len(column) for column in columns]
     sigmas = [max(LEAST_SIGMA, _deviation(column)) for column in columns]
@@ -128,8 +137,14 @@ def _adapted(measured: dict[str, Any], recipe: Recipe, metric: str) -> Curve:
         if field not in ("epochs", "seed", "target") and _differs(getattr(recipe, field), value)
     ]
     shift, stretch = _shift(measured, recipe)
-    widening = CHANGE_SIGMA * len(changed) + 0.35 * abs(stretch) + 0.5 * shift
     source = f"{len(runs)} runs of the preset, {measured['recipe']['epochs']} epochs"
+    own = curves.get(recipe.seed)
+    if own and not changed and not stretch:
+        means = [m + SAME_SEED_SHARE * (o - m) for m, o in zip(means, own, strict=True)]
+        rest = math.sqrt(1 - SAME_SEED_SHARE**2)
+        sigmas = [max(LEAST_SIGMA, rest * sigma) for sigma in sigmas]
+        source += ", most of all the one of this seed"
+    widening = CHANGE_SIGMA * len(changed) + 0.35 * abs(stretch) + 0.5 * shift
     if changed:
         source += f"; changed since: {', '.join(changed)}"
     usual = sum(sigmas) / len(sigmas)
