@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 
 from best_products import SOURCE as ONE_PRODUCT
 from fit import Fitting, Row, errors, gather, read_rows, source_of
-from measured_rows import StepRow, timm_family
+from measured_rows import StepRow, is_judged, timm_family
 
 LeftOut = Literal["family", "device", "whole models"]
 LEFT_OUT: tuple[LeftOut, ...] = ("family", "device", "whole models")
@@ -86,6 +86,15 @@ CHIPS = ("v100", "a100", "h100", "p100", "rtx-2080-ti", "rtx-3080", "mi2")
 ALWAYS_SEEN = "rtx-3090"
 """The device of the only table with many families; it is never a device left out."""
 
+
+def _is_transformer(row: Row) -> bool:
+    return source_of(row) == TRANSFORMERS
+
+
+def _waits(row: Row) -> bool:
+    return isinstance(row, StepRow) and row.waits_for_memory
+
+
 QUESTIONS = (
     Question(
         "families",
@@ -104,16 +113,23 @@ QUESTIONS = (
     Question(
         "transformers",
         "fp32 transformers on unseen devices",
-        lambda row: source_of(row) == TRANSFORMERS,
+        _is_transformer,
         device_group,
         "device",
     ),
     Question(
         "operations",
         "fp32 transformers, single operations known",
-        lambda row: source_of(row) == TRANSFORMERS,
+        _is_transformer,
         device_group,
         "whole models",
+    ),
+    Question(
+        "transformers that do not wait",
+        "fp32 transformers on unseen devices, without steps that wait for memory",
+        lambda row: _is_transformer(row) and not _waits(row),
+        device_group,
+        "device",
     ),
     Question(
         "best products",
@@ -180,7 +196,7 @@ def _generation(chip: str) -> str:
 
 
 def _answer(question: Question, fitting: Fitting, found: Tensor) -> dict[str, Any]:
-    asked = [n for n, row in enumerate(fitting.rows) if question.asked(row)]
+    asked = [n for n, row in enumerate(fitting.rows) if question.asked(row) and is_judged(row)]
     rows = [n for n in asked if not math.isnan(found[n])]
     logs = [found[n].item() for n in rows]
     groups = [question.group(fitting.rows[n]) for n in rows]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 HEADINGS = {
@@ -21,7 +23,7 @@ def section(result: dict[str, Any]) -> list[str]:
         "### Large language models",
         INTRODUCTION,
         *(_groups(HEADINGS[name], groups) for name, groups in result["by"].items()),
-        _compiled(result["nanogpt_compiled"]),
+        _compiled(result["nanogpt_compiled"], result["by"].get("device", {})),
         KINDS,
         _factors(result["factors"]),
         _memory(result),
@@ -43,7 +45,7 @@ INTRODUCTION = (
     "llm-foundry trains MPT by FSDP, all weights divided; fms-fsdp a Llama that is divided within "
     "nodes and copied between them, forecast as divided over all; vTrain Megatron-LM's GPT with "
     'nothing divided; nanoGPT says "about 4 days". '
-    "The forecasts were looked at some seventeen times while this was written: whether gathered "
+    "The forecasts were looked at some twenty times while this was written: whether gathered "
     "blocks compute in 16 bits throughout, and whether links and network are busy at once, was "
     "told by memory and by scaling; that nanoGPT's attention and GELU were plain operations yet, "
     "by the date of its figures, once a forecast of compiled steps had come out too short."
@@ -56,12 +58,24 @@ KINDS = (
 )
 
 
-def _compiled(ratios: Mapping[str, float]) -> str:
-    return (
+COMPILED = ("fms-fsdp", "nanogpt")
+"""Sources whose steps were compiled."""
+
+
+def _compiled(ratios: Mapping[str, float], groups: Mapping[str, Any]) -> str:
+    biases = [group["law"]["bias"] for name, group in groups.items() if name.startswith(COMPILED)]
+    said = (
         "What compiling changes is read off each capture (decision 19), and fitted to nothing. "
         "nanoGPT's README of December 2022 has it cut a step from about 250 ms to 135, to "
         f"{ratios['told']:.2f} of it; forecast, for a batch and a device that it does not name, "
         f"are {ratios['forecast']:.2f}."
+    )
+    if not biases:
+        return said
+    off = math.sqrt(fmean(bias**2 for bias in biases))
+    return (
+        f"{said} The {len(biases)} compiled trainings here are off by {off:.2f} in the logarithm "
+        "(root mean square); by that much intervals of compiled steps are wider."
     )
 
 

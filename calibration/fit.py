@@ -38,7 +38,7 @@ from law_inputs import (
     software_of,
     vendors_of,
 )
-from measured_rows import OpRow, StepRow, op_rows, step_rows
+from measured_rows import OpRow, StepRow, is_fitted, op_rows, step_rows
 from points import is_product, make_points
 from traintime.forecast.device_parameters import (
     KNOWN_DEVICE,
@@ -118,7 +118,9 @@ class Fitting:
         """Return (R,) weights, 0 for rows that are left out."""
         counts = Counter((source_of(row), row.device) for row in self.rows)
         values = [
-            _weight(row) * _evened(counts[source_of(row), row.device]) * keep(row)
+            _weight(row)
+            * _evened(counts[source_of(row), row.device])
+            * (keep(row) and is_fitted(row))
             for row in self.rows
         ]
         return torch.tensor(values)

@@ -128,7 +128,7 @@ def make_points(
             points[key] = len(facts)
             ops += _operations(graph, row, len(facts), numbers)
             train = row.phases == "train"
-            share = FORWARD_CALLS if row.phases == "forward" else 1.0
+            share = SHARES_OF_CALLS.get(row.phases, 1.0)
             facts.append(
                 _Facts(
                     spec_of(row.device),
@@ -176,6 +176,8 @@ def _same_model(graph: KernelGraph, row: StepRow) -> bool:
 
 
 SAME_PARAMETERS = 0.02
+SHARES_OF_CALLS = {"forward": FORWARD_CALLS, "backward": 1 - FORWARD_CALLS}
+"""Of the operations that a step dispatches."""
 
 
 COPIES_INPUT = ("ryujaehun",)
@@ -237,7 +239,7 @@ def _operations(
     batch, everything_half = row.batch_size, row.precision == "half"
     found: list[tuple[float, ...]] = []
     for kernel in graph.kernels:
-        if row.phases == "forward" and kernel.phase != "forward":
+        if row.phases in SHARES_OF_CALLS and kernel.phase != row.phases:
             continue
         number = _number(numbers, class_name(kernel))
         half = kernel.half or everything_half

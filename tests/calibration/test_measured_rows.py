@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "calibration"))
 
-from measured_rows import step_rows, without_weights
+from measured_rows import is_fitted, is_judged, step_rows, without_weights
 
 TABLES = (
     "timm_train",
@@ -96,3 +96,46 @@ def test_a_tensorflow_that_rounds_to_tf32_does_so_where_the_device_can(
     rows = [tensorflow_row(framework, hardware)]
     (row,) = step_rows(tables(tmp_path, lambda_tensorflow=rows, hardware_specs=SPECS))
     assert row.precision == precision
+
+
+def neusight_row(mode: str, forward_ms: float, backward_ms: float) -> dict[str, str]:
+    return {
+        "framework": "pytorch",
+        "model": "gpt2_large",
+        "mode": mode,
+        "n_devices": "1",
+        "hardware": "v100-pcie-32gb",
+        "seq_len": "1024",
+        "batch_per_device": "4",
+        "value": str(forward_ms + backward_ms),
+        "notes": f"option=; fw_ms={forward_ms}; bwall_ms={backward_ms}; num_layer_measured=36",
+    }
+
+
+def test_a_step_after_memory_was_emptied_is_fitted_by_its_backward(tmp_path: Path):
+    rows = [neusight_row("train", 100.0, 190.0)]
+    whole, backward = step_rows(tables(tmp_path, neusight_model_latency=rows))
+    assert (whole.phases, whole.seconds) == ("gradients", pytest.approx(0.29))
+    assert (backward.phases, backward.seconds) == ("backward", pytest.approx(0.19))
+    assert is_judged(whole)
+    assert not is_fitted(whole)
+    assert is_fitted(backward)
+    assert not is_judged(backward)
+
+
+def test_inference_is_fitted_and_judged_as_it_is(tmp_path: Path):
+    rows = [neusight_row("infer", 100.0, 0.0)]
+    (row,) = step_rows(tables(tmp_path, neusight_model_latency=rows))
+    assert row.phases == "forward"
+    assert is_fitted(row)
+    assert is_judged(row)
+    assert not row.waits_for_memory
+
+
+@pytest.mark.parametrize(("forward_ms", "waits"), [(100.0, False), (200.0, True)])
+def test_a_forward_beside_which_its_backward_is_short_waits(
+    tmp_path: Path, forward_ms: float, waits: bool
+):
+    rows = [neusight_row("train", forward_ms, 190.0)]
+    whole, _ = step_rows(tables(tmp_path, neusight_model_latency=rows))
+    assert whole.waits_for_memory is waits

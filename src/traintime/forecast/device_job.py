@@ -31,7 +31,7 @@ from traintime.forecast.sharded import computed_in
 from traintime.hardware.devices import ACCELERATORS, DeviceCount, DeviceSpec
 from traintime.units import Interval
 
-COMPILED_SIGMA, COMPILED_SIGMA_ON_CPU = 0.11, 0.18
+COMPILED_SIGMA, COMPILED_SIGMA_ON_CPU = 0.06, 0.18
 """Of the logarithm of a step's time, what compiling adds. On GPUs the root mean square of what the
 three compiled trainings of docs/accuracy.md (fms-fsdp, nanoGPT) are off by; on a processor the
 deviation of a compiled step over one as it is, which is as long in the mean
