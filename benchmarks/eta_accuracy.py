@@ -192,7 +192,7 @@ def _answer(
     run, end = moment.run, moment.ahead[-1]
     least = float(scale_of(run).log_error([goal.target])[0])
     said = {
-        OURS: _if_it_is(prediction, goal.target, 0.5),
+        OURS: prediction.arrival_if_any(goal.target),
         WITH_CHANCE: min(end, prediction.arrival(goal.target)),
     }
     for name, path in simple.items():
@@ -200,8 +200,8 @@ def _answer(
         said[name] = moment.ahead[reached[0]] if len(reached) else end
     if run.planned:
         said[GUESS] = 0.75 * run.planned
-    tail = (1 - LEVEL) / 2
-    low, high = (_if_it_is(prediction, goal.target, q) for q in (tail, 1 - tail))
+    tail = prediction.tail
+    low, high = (prediction.arrival_if_any(goal.target, q) for q in (tail, 1 - tail))
     arrival = goal.arrival
     # Positions of our own pace do not meet the recorded ones, where no plan is known.
     slack = 0.0 if run.planned else (moment.ahead[1] - moment.ahead[0]) / 2
@@ -217,18 +217,6 @@ def _answer(
         prediction.chance(goal.target),
         seconds,
     )
-
-
-def _if_it_is(prediction: CurvePrediction, target: float, quantile: float) -> float:
-    """Return the position by which a target is reached with some probability, if it is at all.
-
-    That is what the clock shows, with the chance beside it.
-    """
-    reached = np.cumsum(prediction.arrivals(target))
-    if reached[-1] <= 0:
-        return float(prediction.positions[-1])
-    first = int(np.searchsorted(reached, quantile * reached[-1]))
-    return float(prediction.positions[min(first, len(reached) - 1)])
 
 
 def _end(moment: Moment, prediction: CurvePrediction, simple: Mapping[str, Array]) -> End:

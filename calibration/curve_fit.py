@@ -30,7 +30,7 @@ from traintime.forecast.intervals import conformal_quantile
 sys.path.insert(0, str(Path(__file__).parent))
 
 from recorded_curves import RecordedRun, recorded_runs
-from targets import Goal, aimed, goals_of, lateness, scale_of
+from targets import Goal, aimed, early_goals_of, goals_of, lateness, scale_of
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "src" / "traintime" / "clock" / "curve_shapes.json"
@@ -199,7 +199,8 @@ def fit(runs: Sequence[RecordedRun]) -> Constants:
             tried = replace(chosen, **{name: value})
             if tried != chosen and (loss := _loss(runs, sources, tried)) < least:
                 chosen, least = tried, loss
-    return replace(chosen, widening=widenings(runs, sources, chosen))
+    chosen = replace(chosen, widening=widenings(runs, sources, chosen))
+    return replace(chosen, tails=tails(runs, sources, chosen))
 
 
 def _loss(runs: Sequence[RecordedRun], sources: Sequence[str], constants: Constants) -> float:
@@ -230,6 +231,44 @@ def widenings(
             at = [m for m in asked if m.share == share]
             found.append([_relative_miss(m, predicted(forecaster, m), level) for m in at])
     return tuple(round(max(1.0, _balanced_quantile(m, level)), 3) for m in misses.values())
+
+
+def tails(
+    runs: Sequence[RecordedRun], sources: Sequence[str], constants: Constants, level: float = 0.8
+) -> tuple[float, ...]:
+    """Return what intervals of the time to a target may leave out on each side and still hold.
+
+    At each share it is the most with which as many arrivals of sources left out lie inside as are
+    to, of targets that people choose and of early ones; every source counts the same.
+    """
+    found: dict[float, list[Array]] = {share: [] for share in WIDENED_AT}
+    for source in sources:
+        forecaster = forecaster_of(without(runs, source), constants)
+        asked = [m for run in runs if run.source == source and run.planned for m in moments(run)]
+        for share, of_sources in found.items():
+            at = [m for m in asked if m.share == share]
+            held = [row for m in at for row in _held(m, predicted(forecaster, m))]
+            of_sources += [np.mean(held, axis=0)] if held else []
+    return tuple(_largest_tail(of_sources, level) for of_sources in found.values())
+
+
+TAILS = np.round(np.arange(0.02, 0.301, 0.01), 2)
+"""That are tried."""
+
+
+def _held(moment: Moment, prediction: CurvePrediction) -> Iterator[list[bool]]:
+    """Yield for each target that is reached yet whether intervals of each tail hold it."""
+    seen_to = moment.run.positions[moment.seen - 1]
+    for goal in (*moment.goals, *early_goals_of(moment.run)):
+        if goal.arrival is not None and goal.arrival > seen_to:
+            low = [prediction.arrival_if_any(goal.target, tail) for tail in TAILS]
+            high = [prediction.arrival_if_any(goal.target, 1 - tail) for tail in TAILS]
+            yield [a <= goal.arrival <= b for a, b in zip(low, high, strict=True)]
+
+
+def _largest_tail(of_sources: Sequence[Array], level: float) -> float:
+    inside = np.mean(of_sources, axis=0)
+    return float(TAILS[inside >= level].max(initial=TAILS[0]))
 
 
 def _balanced_quantile(groups: Sequence[Sequence[float]], level: float) -> float:

@@ -242,8 +242,20 @@ def test_a_wider_spread_keeps_the_median():
     assert math.log(wide.high / wide.low) == pytest.approx(2 * math.log(narrow.high / narrow.low))
 
 
-def arrival_if_any(prediction, target, quantile=0.5):
-    return prediction.arrival(target, quantile * prediction.chance(target))
+@pytest.mark.parametrize(("seen", "tail"), [(5, 0.1), (10, 0.2), (25, 0.16), (60, 0.14)])
+def test_what_an_interval_of_arrivals_leaves_out_goes_by_the_share_of_the_plan(seen, tail):
+    known = learning_curve.CurveForecaster(
+        forecaster().shapes, Constants(tails=(0.1, 0.2, 0.16, 0.14))
+    )
+    values = [power_law(e) for e in EPOCHS[:seen]]
+    prediction = known.predict(list(EPOCHS[:seen]), values, [90, 100], LOSS, 100.0)
+    assert prediction.tail == pytest.approx(tail)
+
+
+def test_a_target_that_no_future_reaches_is_put_at_the_end():
+    prediction = predict([plateau(e) for e in EPOCHS[:60]])
+    assert prediction.chance(1e-5) == 0.0
+    assert prediction.arrival_if_any(1e-5) == 100.0
 
 
 def test_targets_are_taken_to_be_late_ones():
@@ -256,14 +268,14 @@ def test_targets_are_taken_to_be_late_ones():
         for power in (0.0, 2.0)
     )
     target = power_law(40)
-    assert arrival_if_any(late, target, 0.3) > arrival_if_any(any_time, target, 0.3)
+    assert late.arrival_if_any(target, 0.3) > any_time.arrival_if_any(target, 0.3)
 
 
 @pytest.mark.parametrize(("seen", "arrives"), [(10, 15), (10, 30), (25, 30), (25, 40)])
 def test_a_curve_that_is_about_to_cross_an_early_target_is_believed(seen, arrives):
     prediction = predict([power_law(e) for e in EPOCHS[:seen]])
     target = power_law(arrives)
-    assert arrival_if_any(prediction, target) == pytest.approx(arrives, rel=0.1)
+    assert prediction.arrival_if_any(target) == pytest.approx(arrives, rel=0.1)
     assert prediction.chance(target) > 0.8
 
 
@@ -272,12 +284,9 @@ def test_the_more_targets_are_chosen_blindly_the_more_the_curve_alone_is_believe
     values = [1 - 0.5 * n**-0.8 for n in epochs[:5]]
     shapes, constants = forecaster().shapes, Constants(lateness=2.0, closeness=0.03)
     said = [
-        arrival_if_any(
-            learning_curve.CurveForecaster(shapes, replace(constants, strays=strays)).predict(
-                epochs[:5], values, epochs[5:], ACCURACY, 20.0
-            ),
-            target,
-        )
+        learning_curve.CurveForecaster(shapes, replace(constants, strays=strays))
+        .predict(epochs[:5], values, epochs[5:], ACCURACY, 20.0)
+        .arrival_if_any(target)
         for strays in (0.01, 0.2, 1.0)
     ]
     assert said[0] > said[2]

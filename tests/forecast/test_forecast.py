@@ -24,6 +24,16 @@ def test_mixture_median_lies_in_the_heavier_part():
     assert mixed.high == pytest.approx(40.0, rel=0.05)
 
 
+def test_mixture_is_as_narrow_as_what_is_left_out():
+    parts = [(1.0, Interval.lognormal(float(at), 0.01)) for at in range(10, 110)]
+    wide, narrow = mixture(parts), mixture(parts, tail=0.2)
+    assert narrow.median == wide.median
+    assert wide.low == pytest.approx(20.0, rel=0.05)
+    assert narrow.low == pytest.approx(30.0, rel=0.05)
+    assert narrow.high == pytest.approx(90.0, rel=0.05)
+    assert narrow.level == wide.level
+
+
 def test_mixture_ignores_parts_without_weight():
     mixed = mixture([(0.0, Interval.lognormal(1.0, 0.1)), (2.0, Interval.lognormal(5.0, 0.001))])
     assert mixed.low == pytest.approx(5.0, rel=0.01)

@@ -142,6 +142,8 @@ class CurvePrediction:
         aims: Which targets are chosen; None if the plan is not known.
         stuck: (N,) Which of them learn nothing, which nobody who chooses a target knows; None if
             that was not asked.
+        tail: Probability that an interval of the time to a target leaves out on each side, to hold
+            four times in five.
     """
 
     positions: Array
@@ -150,6 +152,7 @@ class CurvePrediction:
     scale: Scale
     aims: Aims | None = None
     stuck: NDArray[np.bool_] | None = None
+    tail: float = 0.1
 
     def arrivals(self, target: float) -> list[float]:
         """Return the probability of each evaluation ahead to be the first to reach a target.
@@ -196,6 +199,15 @@ class CurvePrediction:
         reached = np.cumsum(self.arrivals(target))
         first = int(np.searchsorted(reached, quantile))
         return float(self.positions[first]) if first < len(reached) else math.inf
+
+    def arrival_if_any(self, target: float, quantile: float = 0.5) -> float:
+        """Return the position by which a target is reached with some probability, if it is at all.
+
+        The last one if no future reaches it.
+        """
+        reached = np.cumsum(self.arrivals(target))
+        first = int(np.searchsorted(reached, quantile * reached[-1])) if reached[-1] > 0 else -1
+        return float(self.positions[min(first, len(reached) - 1)])
 
     def chance(self, target: float) -> float:
         """Return the probability that some evaluation reaches a target, those seen included."""

@@ -293,7 +293,9 @@ class Clock(Observer):
             chance = min(1.0, sum(arrivals))
             times = [self._end_of(n, elapsed_s, 0.0).capped(latest_s) for n in epochs]
             if chance > 0.01:
-                target_s = mixture(list(zip(arrivals, times, strict=True))).capped(latest_s)
+                tail = self.outlook.tail if self.outlook else 0.1
+                target_s = mixture(list(zip(arrivals, times, strict=True)), tail=tail)
+                target_s = target_s.capped(latest_s)
         final = self.outlook.final if self.outlook else None
         self.eta = Eta(elapsed_s, finish_s, target_s, chance, final)
 

@@ -92,6 +92,8 @@ class Constants:
         strays: Share of targets that are chosen without knowing what the run will do.
         widening: Factors on the futures' spread at the shares `WIDENED_AT` of the plan, from the
             misses on sources left out.
+        tails: Probabilities at these shares that are left out on each side of when a target is
+            reached, so that four in five times of sources left out lie between.
     """
 
     falls: tuple[float, ...] = (0.15, 1.0, 2.0)
@@ -105,6 +107,7 @@ class Constants:
     closeness: float = 0.05
     strays: float = 0.2
     widening: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    tails: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1)
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,9 @@ class CurveForecaster:
         middle = np.median(paths, axis=0)
         paths = middle + np.interp(share, WIDENED_AT, self.constants.widening) * (paths - middle)
         aims = self._aims(at, y, to, planned) if planned and len(y) else None
-        return CurvePrediction(
-            to, paths, float(y.min()) if len(y) else math.inf, scale, aims, stuck
-        )
+        best = float(y.min()) if len(y) else math.inf
+        tail = float(np.interp(share, WIDENED_AT, self.constants.tails))
+        return CurvePrediction(to, paths, best, scale, aims, stuck, tail)
 
     def _aims(self, at: Array, y: Array, to: Array, planned: float) -> Aims:
         u = np.concatenate([at[-1:], to]) / planned

@@ -29,6 +29,7 @@ class Outlook:
             end; they sum to 1.
         chance_to_improve: Probability that any of them is better than the best so far.
         final: The metric's value at the last one.
+        tail: As `CurvePrediction.tail`.
     """
 
     epochs: tuple[float, ...]
@@ -36,6 +37,7 @@ class Outlook:
     endings: tuple[float, ...]
     chance_to_improve: float
     final: Interval
+    tail: float = 0.1
 
     @property
     def chance(self) -> float | None:
@@ -82,6 +84,7 @@ def look_ahead(
         endings=tuple(_endings(watched, at, seen, prediction)),
         chance_to_improve=prediction.chance_to_improve(),
         final=prediction.final(),
+        tail=prediction.tail,
     )
 
 

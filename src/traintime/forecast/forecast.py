@@ -110,12 +110,13 @@ class Forecast:
         return cls(**plain)
 
 
-def mixture(parts: Sequence[tuple[float, Interval]], level: float = 0.8) -> Interval:
-    """Return the central interval of a quantity that follows one of several log-normal laws.
+def mixture(parts: Sequence[tuple[float, Interval]], tail: float = 0.1) -> Interval:
+    """Return the central interval, 80 %, of what follows one of several log-normal laws.
 
     Args:
         parts: Weights, which are normalised, and intervals of positive quantities.
-        level: Probability inside the interval.
+        tail: Probability left out on each side; other than 0.1 where laws are known to be too wide
+            or too narrow.
     """
     normal = NormalDist()
     total = sum(weight for weight, _ in parts)
@@ -131,9 +132,8 @@ def mixture(parts: Sequence[tuple[float, Interval]], level: float = 0.8) -> Inte
     points.sort()
     return Interval(
         _quantile(points, 0.5),
-        _quantile(points, 0.5 - level / 2),
-        _quantile(points, 0.5 + level / 2),
-        level,
+        _quantile(points, tail),
+        _quantile(points, 1 - tail),
     )
 
 
