@@ -16,9 +16,11 @@ from traintime import DeviceForecast, Forecast, Question, Recipe
 from traintime.api import question as question_api
 from traintime.api.listener import Listener
 from traintime.errors import InputError, MissingExtraError, UnknownNameError
+from traintime.forecast.asked_job import uses_channels_last
 from traintime.hardware.devices import devices, find_device, save_device
 from traintime.hardware.machine import Gpu, Machine
 from traintime.units import GIB
+from traintime.workload.sample import Sample
 
 RESNET: dict[str, Any] = {"model": "resnet50", "data": "imagenet", "batch_size": 256}
 
@@ -148,6 +150,38 @@ def test_dividing_on_one_device_is_said_to_change_nothing():
 def test_tokens_and_blocks_that_do_not_suit_the_model_are_refused(fields, says: str):
     with pytest.raises(InputError, match=re.escape(says)):
         traintime.forecast(**fields, device="a100")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "resnet50", "data": "sst2"}, "made of sentences and resnet50 takes input"),
+        ({"model": "bert-base", "data": "librispeech"}, "made of recordings and bert-base takes"),
+        ({"model": "resnet50", "input": "512 tokens"}, "takes images, and input='512 tokens'"),
+        ({"model": "resnet50", "tokens": 10**9}, "Type samples= and epochs= instead$"),
+        ({"model": "gpt2", "tokens": 1e30}, "from 1 to 1,000,000,000,000,000,000"),
+        ({"model": "gpt2", "tokens": "300B"}, "try tokens=300e9"),
+        ({"model": "gpt2", "label": "Status"}, "label= is of a table"),
+    ],
+)
+def test_what_is_no_input_of_the_model_is_refused(fields: dict[str, Any], says: str):
+    with pytest.raises(InputError, match=says):
+        traintime.forecast(**fields, device="a100")
+
+
+def test_the_products_of_muon_are_said_not_to_be_counted():
+    plain = traintime.forecast(**RESNET, device="a100", optimizer="adamw")
+    muon = traintime.forecast(**RESNET, device="a100", optimizer="muon")
+    assert not any("muon" in line for line in plain.assumptions)
+    assert any("optimizer=muon" in line for line in muon.assumptions)
+
+
+def test_a_processor_is_given_images_as_they_come():
+    own = dataclasses.replace(find_device("a100-sxm4-80gb"), kind="cpu", key="own", name="Own")
+    job = {"sample": Sample((3, 32, 32)), "precision": "amp"}
+    assert uses_channels_last("auto", find_device("a100-sxm4-80gb"), **job)
+    assert not uses_channels_last("auto", own, **job)
+    assert uses_channels_last("channels_last", own, **job)
 
 
 def test_images_of_a_size_of_their_own_are_said_to_be_resized():

@@ -136,6 +136,7 @@ def test_a_budget_is_kept_and_used() -> None:
         ({"budget": "2020-01-01T12:00"}, "is past: it is"),
         ({"budget": "0.1s"}, "not one step"),
         ({"budget": "10"}, "has no unit"),
+        ({"budget": "0"}, "more than 0 s"),
         ({"budget": 1050}, "put a time of day into quotes: budget: '17:30'"),
         ({"confidence": 0.2}, "confidence=0.2 does not work"),
     ],

@@ -207,6 +207,21 @@ def test_a_job_of_this_machine_has_no_kernels_to_show(option: str, working_folde
     assert not list(working_folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--epochs", "5", "model=resnet50"], "typed without dashes: epochs=5"),
+        (["model=resnet50", "--batch-size=64"], "typed without dashes: batch_size=64"),
+        (["model=resnet50", "--sharding"], "typed without dashes: sharding=..."),
+    ],
+)
+def test_a_field_with_dashes_is_said_to_have_none(words: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "traintime", "forecast", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
 def test_help_explains_every_field_and_option() -> None:
     for option in ("--help", "-h"):
         text = type_in(option).stdout

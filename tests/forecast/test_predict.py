@@ -126,7 +126,7 @@ def test_as_many_epochs_fit_as_their_validations_leave_time_for(left_s: float, e
 def test_a_budget_is_used_to_its_end(profile):
     _, answer = forecast(profile, "data=mnist", "model=lenet", "budget=60s")
     assert answer.total_s.median == answer.total_s.high == 60
-    assert 55 < answer.total_s.low < 60
+    assert 55 < answer.total_s.low < 59.4  # of a run that keeps it something is left
     assert sum(stage.median for stage in answer.stages_s.values()) == pytest.approx(60, rel=0.01)
     assert any("the learning rate follows the time" in line for line in answer.assumptions)
     _, longer = forecast(profile, "data=mnist", "model=lenet", "budget=2m")

@@ -28,7 +28,12 @@ def test_forecasts_are_held_against_what_runs_took(ledger: Ledger):
     found = ledger.summary(HERE).forecasts
     assert (found.runs, found.within) == (4, 3)
     assert found.median_error == pytest.approx((0.2 + 0.25) / 2)
-    assert found.p90_error == pytest.approx(0.25 + (1 - 0.25) * 0.7)  # at 2.7 of 0 to 3
+    assert found.p90_error == pytest.approx(1.0)  # 0.25 would hold for three in four
+
+
+def test_nine_in_ten_runs_keep_within_what_is_said(ledger: Ledger):
+    fill(ledger, *(10.0 / (1 + error / 100) for error in range(1, 11)))
+    assert ledger.summary(HERE).forecasts.p90_error == pytest.approx(0.09)
 
 
 def test_one_run_is_its_own_median(ledger: Ledger):

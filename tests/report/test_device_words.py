@@ -1,6 +1,7 @@
 import pytest
 
 from tests.report.synthetic_device_forecast import device_forecast, on
+from traintime.forecast.kind_share import KindShare
 from traintime.report.device_words import (
     LIMITS,
     device_label,
@@ -83,9 +84,12 @@ def test_a_job_is_said_to_be_divided_and_computed_again():
 
 
 def test_text_has_an_end_in_tokens():
-    images, text = device_forecast(), device_forecast(input_shape=(4096,))
+    images, values = device_forecast(), device_forecast(input_shape=(4096,))
+    lookup = KindShare("lookup", 1e-4, 0.01)
+    text = device_forecast(input_shape=(4096,), step_by_kind=(*values.step_by_kind, lookup))
     assert how_to_have_the_end(images).endswith("type data=imagenet, or samples=50000")
     assert how_to_have_the_end(text).endswith("type samples=50000, or tokens=300e9 of text")
+    assert how_to_have_the_end(values).endswith("type samples=50000")
 
 
 @pytest.mark.parametrize("limit", LIMITS)

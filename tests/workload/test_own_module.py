@@ -116,6 +116,38 @@ def test_a_missing_file_names_the_nearest(write):
     assert "path/to/file.py:build" in refused("nowhere/other.py:build")
 
 
+def test_a_folder_is_no_file(write, tmp_path):
+    (tmp_path / "net.py").mkdir()
+    assert "'net.py' is a folder. Type a file in it" in refused("net.py:build")
+
+
+def test_what_another_process_prints_goes_where_errors_go(write, capfd):
+    write("""
+import os
+from torch import nn
+def build():
+    os.system("echo from a process")
+    return nn.Linear(784, 10)
+""")
+    own_subject("mine.py:build", Sample((784,)))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "from a process" in err
+
+
+@pytest.mark.parametrize(
+    ("layer", "sample"),
+    [
+        ("nn.Embedding(9, 4)", Sample((8,))),
+        ("nn.Conv2d(3, 4, 3)", Sample((8,), tokens=True)),
+    ],
+)
+def test_words_and_values_are_told_apart(write, layer, sample):
+    write(f"from torch import nn\ndef build():\n    return nn.Sequential({layer})\n")
+    with pytest.raises(InputError, match="reads numbers of words type for example"):
+        graph_of(own_subject("mine.py:build", sample))
+
+
 def test_a_missing_module_says_how_files_are_typed():
     assert "There is no module 'no_such_package'" in refused("no_such_package:build")
     assert "There is no module 'json.no_such'" in refused("json.no_such:build")
@@ -132,10 +164,10 @@ def test_a_file_without_a_function_says_how_to_name_one(write):
         ("def biuld(): pass", "'mine.py' has no 'build'. Did you mean model=mine.py:biuld?"),
         ("def one(): pass\nclass Two: pass", "It has Two, one. Write a function"),
         ("x = 3", "It has no function. Write a function without arguments"),
-        ("build = 3", "'build' in 'mine.py' is no function but a int"),
+        ("build = 3", "'build' in 'mine.py' is no function but an int"),
         ("def build(width, depth=2): pass", "wants to be given width. Write a function without"),
-        ("def build(): return 3", "returned a int and must return a torch.nn.Module"),
-        ("def build(): return (1, 2)", "returned a int and must return a torch.nn.Module"),
+        ("def build(): return 3", "returned an int and must return a torch.nn.Module"),
+        ("def build(): return (1, 2)", "returned an int and must return a torch.nn.Module"),
         ("def build(): pass", "returned a NoneType and must return"),
         (
             "1 / 0",

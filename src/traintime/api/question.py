@@ -238,6 +238,11 @@ def _sample(question: Question, graph: KernelGraph) -> Sample:
     if len(sample.shape) > 1:
         return sample
     if graph.size_unit == "pixels":
+        if sample.tokens:
+            raise InputError(
+                f"{question.model} takes images, and input='{question.input}' is text. Type for "
+                f"example input={Sample(graph.input_shape)}"
+            )
         return Sample((graph.input_shape[0], *sample.shape, *sample.shape))
     return Sample(sample.shape, tokens=tokens)
 
@@ -262,9 +267,9 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     if question.data is None:
         return asked or 0, validation or 0, ()
     size = find_size(question.data)
-    if size.unit != "samples" and (size.unit == "tokens") != sample.tokens:
+    if size.is_text != sample.tokens:
         raise InputError(
-            f"{size.title} is made of {size.unit} and {question.model} takes "
+            f"{size.title} is made of {size.made_of} and {question.model} takes "
             f"{'text' if sample.tokens else f'input {sample}'}. Type data= of its kind, or "
             "samples=50000"
         )
@@ -284,9 +289,10 @@ def _samples_of(tokens: int, question: Question, sample: Sample) -> int:
     if not sample.tokens:
         takes = f"{question.model} takes input {sample}"
         what = f"input={sample} is no text" if question.input else takes
+        words = ", or an input of words such as input='2048 tokens'"
         raise InputError(
             f"tokens={tokens:,} is for models that read text, and {what}. Type samples= and "
-            "epochs= instead, or an input of words such as input='2048 tokens'"
+            f"epochs= instead{words * (len(sample.shape) == 1)}"
         )
     step = question.batch_size * sample.shape[0]
     if tokens < step:

@@ -33,7 +33,7 @@ USAGE = f"""
 
  --explain            the arithmetic of the costliest kernels of one device
  --plot [FILE.html]   write a page that shows it; {PLOT_FILE} if no file is named
- --sort ORDER         of several devices: time, memory or efficiency
+ --sort ORDER         of several devices: time, memory (the most left first) or efficiency
  --json               print one JSON document and nothing else
 
  `traintime models`, `traintime data` and `traintime hardware list` show all names."""

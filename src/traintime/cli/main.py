@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -164,10 +165,37 @@ def _root(
 
 def main() -> None:
     """Run the command line; bad usage exits with 2 and a hint, as click does."""
+    _refuse_fields_with_dashes(sys.argv[1:])
     if "--json" in sys.argv:
         _main_in_json()
     else:
         app()
+
+
+OPTIONS = ("--json", "--help", "--explain", "--plot", "--sort")
+"""Of the verbs that take fields."""
+
+
+def _refuse_fields_with_dashes(words: Sequence[str]) -> None:
+    """Say how a field is typed to who types it as an option."""
+    verb, given = (words[0], words[1:]) if words else ("", ())
+    odd = [word for word in given if word.startswith("--") and word.split("=")[0] not in OPTIONS]
+    if verb not in ("train", "forecast") or not odd:
+        return
+    from traintime.cli.failure import show_failure
+    from traintime.errors import InputError
+    from traintime.recipe.question import Question
+    from traintime.recipe.recipe import Recipe
+
+    name, _, value = odd[0].removeprefix("--").partition("=")
+    name = name.replace("-", "_")
+    if name not in Recipe.model_fields and name not in Question.model_fields:
+        return
+    behind = given[given.index(odd[0]) + 1 :][:1]
+    value = value or next((word for word in behind if not word.startswith("-")), "...")
+    error = InputError(f"A field is typed without dashes: {name}={value}")
+    show_failure(error, as_json="--json" in words)
+    sys.exit(error.exit_code)
 
 
 def _main_in_json() -> None:

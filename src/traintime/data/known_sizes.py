@@ -31,6 +31,7 @@ class KnownSize:
         validation: In the part that is watched; 0 if there is none.
         shape: (C, H, W), if all images have the same.
         source: Where the figures stand.
+        made_of: What a sample is: "images", "tokens", "sentences" or "recordings".
     """
 
     name: str
@@ -40,6 +41,12 @@ class KnownSize:
     validation: int
     shape: tuple[int, ...] | None
     source: str
+    made_of: str = "images"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its samples are numbers of words to a model."""
+        return self.made_of in ("tokens", "sentences")
 
     def samples(self, sequence_length: int) -> tuple[int, int]:
         """Return training and validation samples.
@@ -102,6 +109,7 @@ def _read(name: str, table: dict[str, Any]) -> KnownSize:
         validation=table.get("validation", 0),
         shape=tuple(table["shape"]) if "shape" in table else None,
         source=table["source"],
+        made_of=table.get("made_of", table["unit"]),
     )
 
 

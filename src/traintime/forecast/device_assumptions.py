@@ -117,6 +117,12 @@ def _remedy(
     return would if room.largest_batch_size else least + would
 
 
+MUON = (
+    "Of optimizer=muon the memory traffic is counted, not its products of matrices: a step takes "
+    "longer, the more so the smaller the batch"
+)
+
+
 def job_lines(
     job: DeviceJob,
     sized: SizedGraph,
@@ -143,6 +149,8 @@ def job_lines(
             "Each device computes whole samples with every layer: dividing layers or their "
             "products over devices (pipeline, tensor or expert parallelism) is not forecast"
         )
+    if job.optimizer == "muon":
+        yield MUON
     if job.compiled and device.spec.kind not in ACCELERATORS:
         yield COMPILED_ON_CPU if device.spec.kind == "cpu" else COMPILED
 

@@ -42,6 +42,8 @@ HASHED_BYTES_PER_S = 1.0e9
 """Checking and splitting the cached data."""
 SETUP_S, FINISH_S = 0.1, 0.02
 """Building network and records; saving the trained weights."""
+UNUSED_SHARE = 0.01
+"""Of a budget, beside a step, a validation and a save; `benchmarks/deadline.py` shows what is."""
 COMPILE_S = 15.0
 LEAST_STEPS = 10
 """Steps that the shortest budget has to hold."""
@@ -217,7 +219,8 @@ def forecast_job(
     shares = [epoch / recipe.epochs for epoch in range(1, recipe.epochs + 1)]
     ends = [_finish(stages, share, step.sigma, sigma).capped(budget_s) for share in shares]
     if ends_by_time:
-        unused_s = stages["validate"].median / recipe.epochs + step.high
+        unused_s = stages["validate"].median / recipe.epochs + step.high + FINISH_S
+        unused_s += UNUSED_SHARE * budget_s
         ends[-1] = Interval(budget_s, max(budget_s / 2, budget_s - unused_s), budget_s)
     chance = sum(arrivals) if arrivals is not None else None
     memory = predict_memory(

@@ -101,12 +101,15 @@ def _began(connection: sqlite3.Connection, order: str) -> str | None:
     return found[0] if found else None
 
 
+MEDIAN = 0.5
+
+
 def _track_record(
     connection: sqlite3.Connection, runs: int, within: int, *machine_and_model: str
 ) -> TrackRecord:
     median, p90 = (
         _quantile(connection, share, runs, machine_and_model) if runs else None
-        for share in (0.5, 0.9)
+        for share in (MEDIAN, 0.9)
     )
     return TrackRecord(runs, within, median, p90)
 
@@ -114,9 +117,13 @@ def _track_record(
 def _quantile(
     connection: sqlite3.Connection, share: float, runs: int, machine_and_model: tuple[str, ...]
 ) -> float:
-    """Return a quantile of the errors, in proportion between neighbours; an index sorts them."""
+    """Return a quantile of the errors; an index sorts them.
+
+    The median lies in proportion between its neighbours; of others it is the least error that at
+    least so many runs keep within.
+    """
     where = "machine = ? AND model = ? AND" if machine_and_model else ""
-    position = share * (runs - 1)
+    position = share * (runs - 1) if share == MEDIAN else math.ceil(share * runs - 1e-9) - 1
     found = connection.execute(
         f"SELECT error FROM runs WHERE {where} error IS NOT NULL ORDER BY error LIMIT 2 OFFSET ?",  # noqa: S608
         (*machine_and_model, math.floor(position)),

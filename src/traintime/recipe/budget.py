@@ -73,11 +73,14 @@ def parse_budget(text: str, now: datetime | None = None) -> Budget:
     plain = plain.replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)([dhms])", plain)
     if not parts or "".join(number + unit for number, unit in parts) != plain:
-        if re.fullmatch(r"[\d.]+", plain):
+        if re.fullmatch(r"\d+\.?\d*|\.\d+", plain) and float(plain):
             raise InputError(
                 f"budget={text} has no unit; type for example budget={plain}s or budget={plain}m"
             )
-        raise InputError(f"budget={text} is neither a length of time nor a time of day; {EXAMPLES}")
+        if not re.fullmatch(r"0+\.?0*", plain):
+            raise InputError(
+                f"budget={text} is neither a length of time nor a time of day; {EXAMPLES}"
+            )
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if not 0 < seconds <= LONGEST_S:
         raise InputError(f"A budget is more than 0 s and at most a year, not {text}; {EXAMPLES}")

@@ -45,6 +45,14 @@ SHOW_FIELDS = "`traintime forecast --help` explains each field."
 MISFIT = "The question does not fit together"
 
 
+def _what_counts(name: str) -> str:
+    """Return what is expected of a field that counts, and an example."""
+    if name == "validation_samples":
+        like = f"{name}={EXAMPLES[name]}, or 0 for no validation"
+        return f"a whole number from 0 is expected; try {like}"
+    return f"a whole number from 1 to {MOST[name]:,} is expected; try {name}={EXAMPLES[name]}"
+
+
 class Question(BaseModel):
     """A training job on devices that need not be here."""
 
@@ -152,31 +160,29 @@ class Question(BaseModel):
         "samples", "tokens", "validation_samples", "epochs", "batch_size", mode="before"
     )
     @classmethod
-    def _take_power_of_ten(cls, count: object) -> object:
+    def _take_power_of_ten(cls, count: object, info: Any) -> object:
         """Read 1e6, which YAML 1.1 takes for a string."""
         try:
-            return float(count) if isinstance(count, str) else count
+            number = float(count) if isinstance(count, str) else count
         except ValueError:
-            return count
+            raise ValueError(_what_counts(info.field_name)) from None
+        if isinstance(number, float) and not (number.is_integer() and number < 2**63):
+            raise ValueError(_what_counts(info.field_name))
+        return number
 
     @field_validator("samples", "tokens", "epochs", "batch_size")
     @classmethod
     def _check_count(cls, count: int | None, info: Any) -> int | None:
         name = info.field_name
         if count is not None and not 1 <= count <= MOST[name]:
-            raise ValueError(
-                f"a whole number from 1 to {MOST[name]:,} is expected; try {name}={EXAMPLES[name]}"
-            )
+            raise ValueError(_what_counts(name))
         return count
 
     @field_validator("validation_samples")
     @classmethod
     def _check_validation(cls, count: int | None) -> int | None:
         if count is not None and not 0 <= count <= MOST["samples"]:
-            raise ValueError(
-                "a whole number from 0 is expected; try validation_samples="
-                f"{EXAMPLES['validation_samples']}, or 0 for no validation"
-            )
+            raise ValueError(_what_counts("validation_samples"))
         return count
 
     @field_validator("pilot")
@@ -286,6 +292,11 @@ def check_keys(keys: Iterable[str]) -> None:
         InputError: Names the nearest one, or says that the key is for what is trained here.
     """
     for key in keys:
+        if key == "label":
+            raise InputError(
+                "label= is of a table, which model=mlp alone takes. Type model=mlp, or for this "
+                "model leave data= and label= out and say samples=50000"
+            )
         if key in ONLY_TRAINED:
             raise InputError(
                 f"'{key}' is for networks that traintime trains itself, and does not change what "

@@ -156,7 +156,8 @@ def _refusal(name: str, verb: Verb) -> str:
 def _longer(recipe: Recipe, name: str, more: Any) -> Any:
     if name == "epochs":
         if isinstance(more, bool) or not isinstance(more, int | float) or more < 1 or more % 1:
-            raise InputError(f"epochs={more} adds no whole epochs; type for example epochs=5")
+            given = f"{more:g}" if isinstance(more, float) else more
+            raise InputError(f"epochs={given} adds no whole epochs; type for example epochs=5")
         return min(MOST_EPOCHS, recipe.epochs + int(more))
     added = parse_budget(str(more))
     now = recipe.time_budget

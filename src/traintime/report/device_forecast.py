@@ -177,12 +177,13 @@ def _breakdown(parts: Sequence[Part], name_width: int, width: int) -> Table:
         name_width: Of the first column; the same in several breakdowns puts their bars in line.
         width: Of it all.
     """
-    bar_width = min(BAR_WIDTH, width - name_width - SIZE_WIDTH - SHARE_WIDTH - GAPS)
+    share_width = max(SHARE_WIDTH, *(len(format_share(part.share)) for part in parts))
+    bar_width = min(BAR_WIDTH, width - name_width - SIZE_WIDTH - share_width - GAPS)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=name_width, no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(width=SIZE_WIDTH, justify="right", no_wrap=True)
-    table.add_column(width=SHARE_WIDTH, justify="right", no_wrap=True, style="dim")
+    table.add_column(width=share_width, justify="right", no_wrap=True, style="dim")
     for part in parts:
         bar = part.draw(max(1, bar_width))
         table.add_row(part.name, bar, part.size, format_share(part.share))

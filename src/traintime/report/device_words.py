@@ -68,8 +68,13 @@ def job_title(*forecasts: DeviceForecast) -> str:
 
 def how_to_have_the_end(forecast: DeviceForecast) -> str:
     """Return what to type where a step alone was asked about."""
-    text = len(forecast.input_shape) == 1
-    size = "samples=50000, or tokens=300e9 of text" if text else "data=imagenet, or samples=50000"
+    sides = len(forecast.input_shape)
+    looks_up = any(share.kind == "lookup" for share in forecast.step_by_kind)
+    size = "samples=50000"
+    if sides == 1 and looks_up:
+        size += ", or tokens=300e9 of text"
+    elif sides == 3:
+        size = f"data=imagenet, or {size}"
     return f"For epochs and the end, type {size}"
 
 

@@ -25,6 +25,7 @@ from traintime.errors import (
     StoppedError,
     StorageError,
 )
+from traintime.recipe.presets import fill_in
 from traintime.train.checkpoints import Checkpoint, load_latest
 from traintime.train.job import Job
 from traintime.train.out_of_memory import in_smaller_parts
@@ -379,7 +380,9 @@ class Loop:
         self._losses.clear()
         self._window_steps = 0
         kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
-        smaller = f"lr={min(self.job.recipe.lr / 4, self.recipe.lr / 2):.2g}"
+        told = ("model", "data", "optimizer", "batch_size")
+        usual = fill_in({name: getattr(self.recipe, name) for name in told})["lr"]
+        smaller = f"lr={min(self.job.recipe.lr / 4, self.recipe.lr / 2, usual):.2g}"
         last, go_on = "No checkpoint was due yet", ""
         if kept:
             resume = self.job.resume_command

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map
 
+from traintime.workload.stdout import stdout_to_stderr
+
 HALF_TYPES = (torch.float16, torch.bfloat16)
 FAILED_AT = "_traintime_layer"
 """Name under which an error carries the path of the innermost layer that it left."""
@@ -28,7 +30,7 @@ def silent() -> Generator[None]:
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), stdout_to_stderr():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -21,6 +21,7 @@ from traintime.errors import InputError, TraintimeError, nearest
 from traintime.workload.capture import Subject
 from traintime.workload.captured_step import Inputs, Loss, default_loss
 from traintime.workload.sample import Sample
+from traintime.workload.stdout import stdout_to_stderr
 from traintime.workload.time_limit import TookTooLongError, time_limit
 from traintime.workload.weight_types import keeps_half
 
@@ -72,6 +73,8 @@ def _import(target: str) -> ModuleType:
 
 def _import_file(target: str) -> ModuleType:
     path = Path(target).expanduser().resolve()
+    if path.is_dir():
+        raise InputError(f"'{target}' is a folder. Type a file in it, model=path/to/file.py:build")
     if not path.is_file():
         there = [str(Path(target).parent / other.name) for other in path.parent.glob("*.py")]
         near = nearest(target, there)
@@ -103,7 +106,7 @@ def _on_path(folder: Path) -> Generator[None]:
 def _guarded(what: str) -> Generator[None]:
     """Keep what a user's code prints off our output, and say in one line how it failed."""
     try:
-        with time_limit(BUILD_LIMIT_S), contextlib.redirect_stdout(sys.stderr):
+        with time_limit(BUILD_LIMIT_S), stdout_to_stderr():
             yield
     except TraintimeError:
         raise
@@ -147,8 +150,9 @@ def _build(target: str, name: str, build: Any) -> Any:
     if isinstance(build, nn.Module):
         return build
     if not callable(build):
-        kind = type(build).__name__
-        raise InputError(f"'{name}' in '{target}' is no function but a {kind}. {HOW_TO_BUILD}")
+        raise InputError(
+            f"'{name}' in '{target}' is no function but {_named(build)}. {HOW_TO_BUILD}"
+        )
     with contextlib.suppress(ValueError, TypeError):
         needed = [
             parameter.name
@@ -164,6 +168,12 @@ def _build(target: str, name: str, build: Any) -> Any:
         return build()
 
 
+def _named(value: Any) -> str:
+    """Return what a value is, with its article."""
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIO' else 'a'} {kind}"
+
+
 def _subject(
     text: str, source: str, made: Any, sample: Sample | None, otherwise: Sample | None
 ) -> Subject:
@@ -172,7 +182,7 @@ def _subject(
         module, batch, loss = (*cast("tuple[Any, ...]", made), None)[:3]
     if not isinstance(module, nn.Module):
         raise InputError(
-            f"{text} returned a {type(module).__name__} and must return a torch.nn.Module, or "
+            f"{text} returned {_named(module)} and must return a torch.nn.Module, or "
             "(module, example_batch)"
         )
     if sample or (batch is None and otherwise):

@@ -110,6 +110,10 @@ def _place(module: nn.Module, now: Now, path: str) -> str:
     return f"its layer '{path}' ({kind})" if path else f"its forward ({kind})"
 
 
+ABOUT_WORDS = re.compile(r"scalar types: Long|Long|Int;|int64|integer", re.IGNORECASE)
+"""What torch says of whole numbers where it expects others, or the other way round."""
+
+
 def _what_to_change(said: str, kind: str, now: Now, inputs: Any) -> str:
     if "Sparse" in said:
         return (
@@ -124,6 +128,11 @@ def _what_to_change(said: str, kind: str, now: Now, inputs: Any) -> str:
         return (
             "It was given "
             f"{_given(inputs)}. An example batch may be a tuple of all arguments, or a dict by name"
+        )
+    if now.stage == "forward" and ABOUT_WORDS.search(said):
+        return (
+            f"It was given {_given(inputs)}. Where it reads numbers of words type for example "
+            "input='512 tokens', where it reads values input=3x224x224"
         )
     if now.stage == "forward" and ABOUT_SHAPES.search(said):
         return (
