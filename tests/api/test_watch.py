@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from traintime.api.runs import find_run
 from traintime.api.watch import RunWatcher, watch_run
 from traintime.clock.run_state import RunState
 from traintime.errors import RunFolderError, StoppedError
+from traintime.ledger.database import Ledger
+from traintime.ledger.paths import ledger_path
 from traintime.ledger.run_folder import RunFolder
 from traintime.train.loop import Loop
 
@@ -178,6 +181,23 @@ def test_after_the_last_validation_the_run_is_tested(folder: RunFolder) -> None:
 def test_time_goes_on_while_nothing_is_written(folder: RunFolder) -> None:
     add_steps(folder, 13, 4.0)
     assert 4.3 < look_later(folder).elapsed_s < 6.0
+
+
+def test_a_list_shows_who_waits_and_the_target_that_holds(folder: RunFolder) -> None:
+    def listed() -> tuple[str, str | None]:
+        row = next(row for row in traintime.list_runs() if row.name == folder.name)
+        return row.status, row.target
+
+    ledger = Ledger(ledger_path())
+    row = ledger.row(folder.name)
+    assert row is not None
+    ledger.put(replace(row, status="running"))
+    add(folder, "changes", verb="pause", step=13, epoch=0, elapsed_s=4.0, changes={})
+    assert listed() == ("paused", row.target)
+    aim = {"target": [None, "accuracy:0.5"]}
+    add(folder, "changes", verb="set", step=13, epoch=0, elapsed_s=4.0, changes=aim)
+    add(folder, "changes", verb="continue", step=13, epoch=0, elapsed_s=4.0, changes={})
+    assert listed() == ("running", "accuracy:0.5")
 
 
 def test_paused_run_says_so_until_it_goes_on(folder: RunFolder) -> None:

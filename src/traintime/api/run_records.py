@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from traintime.clock.eta import Eta
@@ -185,3 +186,14 @@ def _eta(record: Record) -> Eta:
         chance_of_target=record.get("chance_of_target"),
         **intervals,
     )
+
+
+def is_paused(changes: Iterable[Record], process: Record) -> bool:
+    """Return whether the last word to this process was to pause; one to another has passed."""
+    words = [change for change in changes if change["verb"] in ("pause", "continue")]
+    if not words or words[-1]["verb"] != "pause":
+        return False
+    given, since = words[-1].get("at"), process.get("since")
+    if not given or not since:
+        return True
+    return datetime.fromisoformat(given) >= datetime.fromisoformat(since)

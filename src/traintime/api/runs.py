@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,7 @@ from traintime.api.job import read_job
 from traintime.api.listener import Listener
 from traintime.api.machine import usable_device
 from traintime.api.run_data import noted_facts
+from traintime.api.run_records import is_paused
 from traintime.api.train import TrainResult, require_torch, run_job, was_changed
 from traintime.errors import InputError, RunFolderError, nearest
 from traintime.forecast.forecast import Forecast
@@ -54,6 +56,8 @@ def count_runs() -> int:
 
 def _as_it_is(row: LedgerRow) -> LedgerRow:
     folder = RunFolder(Path(row.folder))
+    if row.status == "running" or row.is_changed:
+        row = _as_it_was_changed(row, folder)
     if row.status != "running" or folder.is_running:
         return row
     if not folder.is_finished:
@@ -68,6 +72,21 @@ def _as_it_is(row: LedgerRow) -> LedgerRow:
         accuracy=result["test"]["accuracy"],
         is_changed=was_changed(folder),
     )
+
+
+def _as_it_was_changed(row: LedgerRow, folder: RunFolder) -> LedgerRow:
+    """Return a row with the target that holds now, and whether the run waits for a word."""
+    changes = list(folder.records("changes"))
+    targets = [
+        change["changes"]["target"][1] for change in changes if "target" in change["changes"]
+    ]
+    if targets:
+        row = dataclasses.replace(row, target=targets[-1])
+    if row.status == "running" and changes and folder.is_running:
+        with suppress(RunFolderError):
+            paused = is_paused(changes, folder.read_json("process"))
+            row = dataclasses.replace(row, status="paused" if paused else row.status)
+    return row
 
 
 def find_run(name: str) -> RunFolder:

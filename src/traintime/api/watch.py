@@ -10,9 +10,8 @@ import math
 import platform
 import time
 from collections.abc import Iterable
-from datetime import datetime
 
-from traintime.api.run_records import RunRecords
+from traintime.api.run_records import RunRecords, is_paused
 from traintime.api.runs import LATEST, find_run
 from traintime.api.steer import present_recipe
 from traintime.clock.run_state import AT_WORK, Record, RunState, Status
@@ -140,7 +139,7 @@ class RunWatcher:
             if self.folder.is_finished:
                 return _read_if_there(self.folder, "result")["status"]
             return self._without_process(silent_s)
-        if _is_paused(self._records.changes, process):
+        if is_paused(self._records.changes, process):
             return "paused"
         return self._at_work_on(silent_s)
 
@@ -186,17 +185,6 @@ def _recipe(folder: RunFolder, forecast: Record) -> Recipe:
         ) from None
     planned = forecast.get("epochs", recipe.epochs)
     return recipe.model_copy(update={"epochs": planned}) if recipe.budget else recipe
-
-
-def _is_paused(changes: Iterable[Record], process: Record) -> bool:
-    """Return whether the last word to this process was to pause; one to another has passed."""
-    words = [change for change in changes if change["verb"] in ("pause", "continue")]
-    if not words or words[-1]["verb"] != "pause":
-        return False
-    given, since = words[-1].get("at"), process.get("since")
-    if not given or not since:
-        return True
-    return datetime.fromisoformat(given) >= datetime.fromisoformat(since)
 
 
 def _is_last(epoch: Record, recipe: Recipe) -> bool:
