@@ -18,7 +18,7 @@ likely that is. `eta_calls.py` says whether that chance holds, `eta_oracle.py` h
 be called at best.
 
 No number was fitted to what is forecast here, but the form of the model was chosen with errors of
-such replays in sight, in some 48 rounds. Decided last, with this table in sight, was that a
+such replays in sight, in some 50 rounds. Decided last, with this table in sight, was that a
 target's value tells of its chance too, that some targets are chosen without knowing what a run will
 do, that validations which wobble have more to gain from a falling rate, and how much a run is taken
 to go as others of its trainer. So the figures are somewhat better than they will be on sources that

@@ -279,7 +279,7 @@ def _etas(result: Result) -> str:
             "## When will it end, and where",
             "Recorded runs are replayed, and asked after a share of each; `benchmarks/eta_accuracy.py`. "
             f"{_runs_in_words(result)} What is fitted, shapes and constants, comes from other sources than the one "
-            "that is asked. The form of the model was chosen with these errors in sight, over some 48 rounds, so "
+            "that is asked. The form of the model was chosen with these errors in sight, over some 50 rounds, so "
             "expect somewhat more of sources that nobody has looked at. With the runs recorded here in sight it was "
             "also decided that every source's shapes count as much as any other's, that a run is as likely as not to "
             "go as others of its trainer, and the least spread of a step's time was set.",
@@ -291,7 +291,9 @@ def _etas(result: Result) -> str:
             "is reached, if it is; beside it the best of last value, power law, and power law with a floor, and a "
             "guess that knows nothing: three quarters of the plan. Targets are the official one, values that were "
             "reached at 60, 75 and 90 % of the run, and one that never was. "
-            f"{_with_chance_in_words(result)} The interval is held against targets that were reached. How far the "
+            f"{_with_chance_in_words(result)} The interval is held against targets that were reached; what it leaves out on "
+            "each side was fitted to sources left out, and fitted once more with some room when a first fit had left "
+            "too many early targets out. How far the "
             "metric will fall when the learning rate comes down can hardly be seen before it does; of runs whose "
             "trainer nobody has seen it is guessed from those of other trainers, which is why ends of the runs recorded "
             "here, short ones of small networks that gain little from it, are then told worse than by the last value.",
