@@ -213,6 +213,7 @@ def test_a_job_of_this_machine_has_no_kernels_to_show(option: str, working_folde
         (["--epochs", "5", "model=resnet50"], "typed without dashes: epochs=5"),
         (["model=resnet50", "--batch-size=64"], "typed without dashes: batch_size=64"),
         (["model=resnet50", "--sharding"], "typed without dashes: sharding=..."),
+        (["--compile", "model=resnet50"], "typed without dashes: compile=..."),
     ],
 )
 def test_a_field_with_dashes_is_said_to_have_none(words: list[str], says: str) -> None:

@@ -267,7 +267,8 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     if question.data is None:
         return asked or 0, validation or 0, ()
     size = find_size(question.data)
-    if size.is_text != sample.tokens:
+    is_image = len(sample.shape) == 3 and not sample.tokens
+    if (is_image and size.is_text) or (size.unit != "samples" and size.is_text != sample.tokens):
         raise InputError(
             f"{size.title} is made of {size.made_of} and {question.model} takes "
             f"{'text' if sample.tokens else f'input {sample}'}. Type data= of its kind, or "

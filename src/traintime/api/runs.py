@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -76,7 +76,15 @@ def _as_it_is(row: LedgerRow) -> LedgerRow:
 
 def _as_it_was_changed(row: LedgerRow, folder: RunFolder) -> LedgerRow:
     """Return a row with the target that holds now, and whether the run waits for a word."""
-    changes = list(folder.records("changes"))
+    with suppress(OSError):  # a folder that cannot be read is listed as the ledger has it
+        changes = list(folder.records("changes", needed={"verb", "changes"}))
+        return _with_changes(row, folder, changes)
+    return row
+
+
+def _with_changes(
+    row: LedgerRow, folder: RunFolder, changes: Sequence[Mapping[str, Any]]
+) -> LedgerRow:
     targets = [
         change["changes"]["target"][1] for change in changes if "target" in change["changes"]
     ]

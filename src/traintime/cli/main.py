@@ -178,7 +178,7 @@ OPTIONS = ("--json", "--help", "--explain", "--plot", "--sort")
 
 def _refuse_fields_with_dashes(words: Sequence[str]) -> None:
     """Say how a field is typed to who types it as an option."""
-    verb, given = (words[0], words[1:]) if words else ("", ())
+    verb, given = "".join(words[:1]), list(words[1:])
     odd = [word for word in given if word.startswith("--") and word.split("=")[0] not in OPTIONS]
     if verb not in ("train", "forecast") or not odd:
         return
@@ -191,8 +191,9 @@ def _refuse_fields_with_dashes(words: Sequence[str]) -> None:
     name = name.replace("-", "_")
     if name not in Recipe.model_fields and name not in Question.model_fields:
         return
-    behind = given[given.index(odd[0]) + 1 :][:1]
-    value = value or next((word for word in behind if not word.startswith("-")), "...")
+    behind = "".join(given[given.index(odd[0]) + 1 :][:1])
+    is_value = behind and not behind.startswith("-") and "=" not in behind
+    value = value or (behind if is_value else "...")
     error = InputError(f"A field is typed without dashes: {name}={value}")
     show_failure(error, as_json="--json" in words)
     sys.exit(error.exit_code)

@@ -18,7 +18,6 @@ AS_TYPED = ("budget", "data", "label")
 MISFIT = "The recipe does not fit together"
 DATA_FILES = (".csv", ".tsv", ".parquet", ".pq")
 EXPECTED = {
-    "int_parsing_size": "a smaller number",
     "int_": "a whole number",
     "float_": "a number",
     "bool_": "true or false",

@@ -294,8 +294,8 @@ def check_keys(keys: Iterable[str]) -> None:
     for key in keys:
         if key == "label":
             raise InputError(
-                "label= is of a table, which model=mlp alone takes. Type model=mlp, or for this "
-                "model leave data= and label= out and say samples=50000"
+                "label= is of a table, and those are read by model=mlp: type data=FILE.csv, label= "
+                "and model=mlp. For any other model leave label= out and say samples=50000"
             )
         if key in ONLY_TRAINED:
             raise InputError(

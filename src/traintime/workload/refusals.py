@@ -110,7 +110,7 @@ def _place(module: nn.Module, now: Now, path: str) -> str:
     return f"its layer '{path}' ({kind})" if path else f"its forward ({kind})"
 
 
-ABOUT_WORDS = re.compile(r"scalar types: Long|Long|Int;|int64|integer", re.IGNORECASE)
+ABOUT_WORDS = re.compile(r"scalar type.*\b(Long|Int)\b|Input type \(.*\blong\b|LongTensor")
 """What torch says of whole numbers where it expects others, or the other way round."""
 
 

@@ -12,10 +12,10 @@ STDOUT, STDERR = 1, 2
 
 @contextlib.contextmanager
 def stdout_to_stderr() -> Generator[None]:
-    """Send what is printed to where errors go, by Python, by a C library or by another process."""
+    """Send what is printed to where errors go, by Python or by a process that is started."""
     with contextlib.ExitStack() as stack:
-        # Who has replaced stdout by an object of their own, as a notebook, keeps the descriptor.
-        with contextlib.suppress(OSError, ValueError):
+        # Some processes have no stdout at all.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             sys.stdout.flush()
             kept = os.dup(STDOUT)
             stack.callback(os.close, kept)
