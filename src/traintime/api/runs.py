@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ def _as_it_was_changed(row: LedgerRow, folder: RunFolder) -> LedgerRow:
 
 
 def _with_changes(
-    row: LedgerRow, folder: RunFolder, changes: Sequence[Mapping[str, Any]]
+    row: LedgerRow, folder: RunFolder, changes: Sequence[dict[str, Any]]
 ) -> LedgerRow:
     targets = [
         change["changes"]["target"][1] for change in changes if "target" in change["changes"]
