@@ -242,7 +242,7 @@ def _waiting(result: Result) -> str:
             "## Waiting for a forecast",
             "From the shell, start of the process to its end: ResNet-50 on one device and on all of the catalogue, "
             "and a module of 300 layers from a file; `benchmarks/forecast_latency.py`, "
-            f"n = {result['settings']['rounds']} in turn. All devices are held against their goal beyond one. Beside "
+            f"n = {result['settings']['rounds']} in turn. The goal of all devices is what they take longer than one. Beside "
             "them stands what others need to answer less of the same module: memory, operations, hardly any the time."
             + f" No answer came from {' or '.join(silent)}."
             * bool(silent),

@@ -258,7 +258,8 @@ def _say_what_may_have_killed(
 
 def _note_failure(error: BaseException, ledger: Ledger, row: LedgerRow, folder: RunFolder) -> None:
     with suppress(StorageError):  # what ended the run is what has to be said
-        ledger.put(dataclasses.replace(row, status=_status_after(error)))
+        ended = {"status": _status_after(error), "is_changed": was_changed(folder)}
+        ledger.put(dataclasses.replace(row, **ended))
         if isinstance(error, StoppedError | DivergedError):
             write_report(folder)
 

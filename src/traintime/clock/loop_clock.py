@@ -130,7 +130,7 @@ class LoopClock:
             if (at := self._end_of(epoch, elapsed_s)) and epoch > self.epoch
         ]
         chance = min(1.0, sum(chance for chance, _ in arrivals))
-        target_s = mixture(arrivals, outlook.tail) if chance > 0.01 else None
+        target_s = mixture(arrivals) if chance > 0.01 else None
         return Eta(elapsed_s, finish_s, target_s, chance, outlook.final)
 
     def _end_of(self, epoch: float, elapsed_s: float) -> Interval | None:

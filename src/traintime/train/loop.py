@@ -25,7 +25,6 @@ from traintime.errors import (
     StoppedError,
     StorageError,
 )
-from traintime.recipe.presets import fill_in
 from traintime.train.checkpoints import Checkpoint, load_latest
 from traintime.train.job import Job
 from traintime.train.out_of_memory import in_smaller_parts
@@ -379,17 +378,7 @@ class Loop:
         """
         self._losses.clear()
         self._window_steps = 0
-        kept = sorted(self.job.checkpoints.glob("step-*.safetensors"))
-        told = ("model", "data", "optimizer", "batch_size")
-        usual = fill_in({name: getattr(self.recipe, name) for name in told})["lr"]
-        smaller = f"lr={min(self.job.recipe.lr / 4, self.recipe.lr / 2, usual):.2g}"
-        last, go_on = "No checkpoint was due yet", ""
-        if kept:
-            resume = self.job.resume_command
-            last = f"The last good checkpoint is '{kept[-1]}'"
-            go_on = f"; from there: {resume.replace('resume', 'set', 1)} {smaller} && {resume}"
-        hint = f"{last}. Try a smaller learning rate: {smaller}, or grad_clip=1{go_on}"
-        raise kind(step, f"Training diverged at step {step}: {why}. {hint}")
+        raise self.rescue.error(step, why, kind)
 
     # To stop and to pause
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from traintime.errors import DivergedError
+from traintime.recipe.presets import fill_in
 from traintime.train.checkpoints import drop_from, load_before
 
 if TYPE_CHECKING:
@@ -51,6 +52,27 @@ class Rescue:
         if not (progress.heeds_spikes and losses and progress.first_loss):
             return False
         return sum(losses) / len(losses) > SPIKE * progress.first_loss
+
+    def error(self, step: int, why: str, kind: type[DivergedError]) -> DivergedError:
+        """Return what is raised where a run has come apart, with what to type next.
+
+        Args:
+            step: That shows it.
+            why: What it shows.
+            kind: Of error.
+        """
+        job, recipe = self._loop.job, self._loop.recipe
+        kept = sorted(job.checkpoints.glob("step-*.safetensors"))
+        told = ("model", "data", "optimizer", "batch_size")
+        usual = fill_in({name: getattr(recipe, name) for name in told})["lr"]
+        smaller = f"lr={min(job.recipe.lr / 4, recipe.lr / 2, usual):.2g}"
+        last, go_on = "No checkpoint was due yet", ""
+        if kept:
+            resume = job.resume_command
+            last = f"The last good checkpoint is '{kept[-1]}'"
+            go_on = f"; from there: {resume.replace('resume', 'set', 1)} {smaller} && {resume}"
+        hint = f"{last}. Try a smaller learning rate: {smaller}, or grad_clip=1{go_on}"
+        return kind(step, f"Training diverged at step {step}: {why}. {hint}")
 
     def go_back(self, error: DivergedError) -> None:
         """Go back and try again.
