@@ -243,8 +243,9 @@ def tails(
 ) -> tuple[float, ...]:
     """Return what intervals of the time to a target may leave out on each side and still hold.
 
-    At each share it is the most with which as many arrivals of sources left out lie inside as are
-    to, of targets that people choose and of early ones; every source counts the same.
+    At each share of the plan: the largest tail with which `INSIDE` of the arrivals of sources left
+    out lie in their interval, of targets that people choose and of early ones; every source counts
+    the same.
     """
     found: dict[float, list[Array]] = {share: [] for share in WIDENED_AT}
     for source in sources:

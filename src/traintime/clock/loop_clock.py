@@ -130,6 +130,7 @@ class LoopClock:
             if (at := self._end_of(epoch, elapsed_s)) and epoch > self.epoch
         ]
         chance = min(1.0, sum(chance for chance, _ in arrivals))
+        # Of a loop of others nothing is known but its metric: the whole width of its futures stays.
         target_s = mixture(arrivals) if chance > 0.01 else None
         return Eta(elapsed_s, finish_s, target_s, chance, outlook.final)
 
