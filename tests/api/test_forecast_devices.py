@@ -157,6 +157,8 @@ def test_tokens_and_blocks_that_do_not_suit_the_model_are_refused(fields, says: 
     [
         ({"model": "resnet50", "data": "sst2"}, "made of sentences and resnet50 takes input"),
         ({"model": "bert-base", "data": "imagenet"}, "made of images and bert-base takes text"),
+        ({"model": "bert-base", "data": "librispeech"}, "made of recordings and bert-base takes"),
+        ({"model": "resnet50", "data": "librispeech"}, "made of recordings and resnet50 takes"),
         ({"model": "resnet50", "input": "512 tokens"}, "takes images, and input='512 tokens'"),
         ({"model": "resnet50", "tokens": 10**9}, "Type samples= and epochs= instead$"),
         ({"model": "gpt2", "tokens": 1e30}, "from 1 to 1,000,000,000,000,000,000"),

@@ -72,6 +72,19 @@ def test_a_run_is_changed_paused_saved_continued_and_stopped(training: Training)
     assert done == ["set", "pause", "save", "continue", "stop"]
 
 
+def test_a_run_that_is_paused_is_not_paused_again(training: Training) -> None:
+    name = find_run("latest").name
+    said = [type_in(verb) for verb in ("continue", "pause", "pause", "continue", "continue")]
+    begins = ("was not paused", "paused at step", "is paused already", "goes on", "was not paused")
+    for each, begin in zip(said, begins, strict=True):
+        assert each.exit_code == 0
+        assert each.stdout.startswith(begin)
+        assert name in each.stdout
+    done = [change["verb"] for change in find_run("latest").records("changes")]
+    assert done == ["pause", "continue"]
+    assert json.loads(type_in("continue", "--json").stdout)["state"] == "already so"
+
+
 def test_what_is_asked_of_a_run_that_nobody_trains_waits_for_its_resume(
     training: Training,
 ) -> None:
@@ -118,8 +131,8 @@ def test_an_end_that_the_run_has_passed_is_refused_while_it_runs_and_when_it_is_
     for behind in ("running", "stopped"):
         refused = type_in("set", "latest", "epochs=1")
         assert refused.exit_code == 2, behind
+        assert f"traintime runs stop {folder.name}" in refused.stderr
         assert "epochs=1 is behind the run, which is in its epoch" in refused.stderr
-        assert "traintime runs stop RUN" in refused.stderr
         type_in("stop")
         training.join(30)
     assert Commands(folder.path).waiting() == []

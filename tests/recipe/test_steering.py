@@ -81,7 +81,7 @@ def test_a_deadline_cannot_be_moved_into_the_past() -> None:
 
 def test_a_time_of_day_is_set_and_not_extended() -> None:
     until = (datetime.now() + timedelta(hours=1)).isoformat()
-    with pytest.raises(InputError, match=r"set the new end: traintime runs set RUN budget="):
+    with pytest.raises(InputError, match=r"set the new end: traintime runs set latest budget="):
         steered(recipe(budget=until), "extend", {"budget": "10m"})
 
 
@@ -90,7 +90,7 @@ def test_the_end_cannot_be_put_before_the_epoch_in_progress() -> None:
         steered(recipe(epochs=60), "set", {"epochs": 1}, Reached(epochs=16))
     assert str(caught.value) == (
         "epochs=1 is behind the run, which is in its epoch 16. To let it end with that one, type "
-        "epochs=16. To save it and stop it now: traintime runs stop RUN"
+        "epochs=16. To save it and stop it now: traintime runs stop latest"
     )
     assert steered(recipe(epochs=60), "set", {"epochs": 16}, Reached(epochs=16)).epochs == 16
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ONLY_IN_TEXT = "lookup"
 """The kind of kernel that reads rows by the numbers of words."""
+COLOURS = 3
+"""Channels of a picture."""
 
 
 @dataclass(frozen=True)
@@ -267,8 +269,7 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     if question.data is None:
         return asked or 0, validation or 0, ()
     size = find_size(question.data)
-    is_image = len(sample.shape) == 3 and not sample.tokens
-    if (is_image and size.is_text) or (size.unit != "samples" and size.is_text != sample.tokens):
+    if not _may_be(size, sample):
         raise InputError(
             f"{size.title} is made of {size.made_of} and {question.model} takes "
             f"{'text' if sample.tokens else f'input {sample}'}. Type data= of its kind, or "
@@ -283,6 +284,16 @@ def _sizes(question: Question, sample: Sample) -> tuple[int, int, tuple[str, ...
     used = asked or train
     watched = held_out if validation is None else validation
     return used, watched, tuple(_data_lines(size, sample, used, watched))
+
+
+def _may_be(size: KnownSize, sample: Sample) -> bool:
+    """Say whether samples of a data set may look so; some are fed to models in several ways."""
+    is_image = len(sample.shape) == 3 and not sample.tokens
+    if size.made_of == "recordings":  # a spectrogram may be an image of one channel
+        return not sample.tokens and not (is_image and sample.shape[0] == COLOURS)
+    if size.unit == "samples":
+        return not (is_image and size.is_text)
+    return size.is_text == sample.tokens and not (is_image and size.is_text)
 
 
 def _samples_of(tokens: int, question: Question, sample: Sample) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
+from traintime.api.run_records import is_paused
 from traintime.api.runs import find_run
 from traintime.errors import InputError, RunFolderError
 from traintime.ledger.commands import Command, Commands
@@ -31,7 +32,7 @@ class Steered:
         run: Name of the run.
         verb: What it was told.
         state: "taken up"; "waiting" for a step that takes long; "when resumed" if nobody is at
-            work on the run.
+            work on the run; "already so" if it was paused, or was not.
         change: What it did, once it was taken up.
         changes: Fields that it changes: name to old and new value.
     """
@@ -76,6 +77,8 @@ def steer_run(name: str, verb: Verb, **fields: Any) -> Steered:
             f"Nobody is at work on the run '{folder.name}', so there is nothing to {verb}. "
             f"To go on with it, type: traintime runs resume {folder.name}"
         )
+    elif _is_so_already(folder, verb):
+        return Steered(folder.name, verb, "already so", None, changes)
     commands = Commands(folder.path)
     command = commands.send(verb, fields)
     change = _awaited(folder, commands, command)
@@ -115,7 +118,8 @@ def _reached(folder: RunFolder) -> Reached:
         for record in folder.records("epochs", needed={"epoch", "step", "elapsed_s"})
         if is_running or record["step"] < kept  # one of its very step may be of later
     ]
-    return Reached(done[-1]["epoch"] + 1, done[-1]["elapsed_s"]) if done else Reached()
+    reached = (done[-1]["epoch"] + 1, done[-1]["elapsed_s"]) if done else (0, 0.0)
+    return Reached(*reached, folder.name)
 
 
 def _refuse_the_finished(folder: RunFolder) -> None:
@@ -124,6 +128,14 @@ def _refuse_the_finished(folder: RunFolder) -> None:
             f"The run '{folder.name}' is finished; there is nothing to steer. To train on, start "
             f"anew with: traintime train '{folder.path / 'recipe.yaml'}' epochs=..."
         )
+
+
+def _is_so_already(folder: RunFolder, verb: Verb) -> bool:
+    """Return whether a run is told to pause and does, or to go on and does."""
+    if verb not in ("pause", "continue") or Commands(folder.path).waiting():
+        return False
+    changes = folder.records("changes", needed={"verb"})
+    return is_paused(changes, folder.read_json("process")) == (verb == "pause")
 
 
 def _awaited(folder: RunFolder, commands: Commands, command: Command) -> Change | None:

@@ -21,6 +21,7 @@ RunName = Annotated[
 ]
 Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="What to change.")]
 NOTHING_TAKEN = {"pause": "paused", "continue": "goes on", "save": "saved", "stop": "stopped"}
+ALREADY_SO = {"pause": "is paused already", "continue": "was not paused, so it goes on"}
 
 
 def runs_set(run: RunName, words: Words = None, as_json: Json = False) -> None:
@@ -72,6 +73,8 @@ def _in_words(steered: Steered) -> Text:
 
     from traintime.recipe.steering import in_words
 
+    if steered.state == "already so":
+        return Text(ALREADY_SO[steered.verb], "bold cyan").append(f" · {steered.run}", "not bold dim")
     changes = steered.change.changes if steered.change else steered.changes
     what = in_words(changes) or NOTHING_TAKEN.get(steered.verb, "nothing changed")
     if steered.change:

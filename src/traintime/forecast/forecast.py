@@ -88,7 +88,8 @@ class Forecast:
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError(
                 f"The forecast on disk cannot be read ({error}); it was made by another version, "
-                "or is damaged. Train the recipe anew: traintime train RUN/recipe.yaml"
+                "or is damaged. To train anew, give recipe.yaml, which lies beside it, to "
+                "traintime train"
             ) from None
 
     @classmethod

@@ -65,10 +65,12 @@ class Reached:
     Args:
         epochs: That are done, and the one that is being trained.
         elapsed_s: Seconds that it has taken.
+        run: Its name, for what can be typed next.
     """
 
     epochs: int = 0
     elapsed_s: float = 0.0
+    run: str = "latest"
 
 
 BEGINNING = Reached()
@@ -94,7 +96,7 @@ def steered(
             raise InputError(_refusal(name, verb))
     values = without_none(fields)
     if verb == "extend":
-        values = {name: _longer(recipe, name, value) for name, value in values.items()}
+        values = {name: _longer(recipe, name, value, reached.run) for name, value in values.items()}
     _refuse_another_kind_of_end(recipe, values)
     changed = make_recipe({**recipe.model_dump(mode="json"), **values})
     if "budget" in values and changed.time_budget:
@@ -137,7 +139,8 @@ def _refuse_an_end_behind(changed: Recipe, values: Mapping[str, Any], reached: R
         works = f"Type more than that, such as budget={math.ceil(reached.elapsed_s / 60) + 1}m"
     else:
         return
-    raise InputError(f"{given}. {works}. To save it and stop it now: traintime runs stop RUN")
+    stop = f"traintime runs stop {reached.run}"
+    raise InputError(f"{given}. {works}. To save it and stop it now: {stop}")
 
 
 def _refusal(name: str, verb: Verb) -> str:
@@ -153,7 +156,7 @@ def _refusal(name: str, verb: Verb) -> str:
     )
 
 
-def _longer(recipe: Recipe, name: str, more: Any) -> Any:
+def _longer(recipe: Recipe, name: str, more: Any, run: str) -> Any:
     if name == "epochs":
         if isinstance(more, bool) or not isinstance(more, int | float) or more < 1 or more % 1:
             given = f"{more:g}" if isinstance(more, float) else more
@@ -166,7 +169,7 @@ def _longer(recipe: Recipe, name: str, more: Any) -> Any:
     if now.seconds is None or added.seconds is None:
         raise InputError(
             f"budget={more} cannot be added to {now}; set the new end: "
-            "traintime runs set RUN budget=18:30"
+            f"traintime runs set {run} budget=18:30"
         )
     return str(Budget(seconds=now.seconds + added.seconds))
 

@@ -102,7 +102,8 @@ class Steering:
             )
 
     def _reached(self) -> Reached:
-        return Reached(self._loop.progress.epoch + 1, self._loop.elapsed_s())
+        run = self._loop.job.checkpoints.parent.name
+        return Reached(self._loop.progress.epoch + 1, self._loop.elapsed_s(), run)
 
     def _note(
         self,
