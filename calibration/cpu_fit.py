@@ -2,7 +2,9 @@
 
     .venv/bin/python calibration/cpu_steps.py       # networks; more with --seed 7 --out
     .venv/bin/python calibration/cpu_layers.py      # single layers; see there for those of a group
-    .venv/bin/python calibration/cpu_fit.py         # writes forecast/processor_parameters.json
+    MODELS=benchmarks/.environments/models/bin/python
+    $MODELS calibration/cpu_architectures.py        # published architectures
+    $MODELS calibration/cpu_fit.py                  # writes forecast/processor_parameters.json
 
 The law (`forecast/processor_law.py`) is of what a kind of kernel reaches of the processor's own
 measured rates. Five folds of networks and layers that were left out say how well it forecasts.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 
 import torch
 
+import cpu_architectures
 import cpu_layers
 import cpu_steps
 from cpu_law import (
@@ -46,6 +49,7 @@ from traintime.workload.kernels import PRODUCT_KINDS, KernelGraph
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "traintime" / "forecast" / "processor_parameters.json"
 UNSEEN = HERE.parent / "benchmarks" / "results" / "forecast_here.json"
+LEFT_OUT = HERE / "results" / "cpu_left_out.json"
 FOLDS = 5
 AGREEING = (0.45, 1.25)
 """Seconds of all operations, and of the update, relative to those of a step timed apart."""
@@ -58,8 +62,15 @@ def _networks(seed: int, group: str) -> dict[str, cpu_steps.Case]:
     return {case.name: case for case in cpu_steps.cases(1000, seed, group)}
 
 
+@cache
+def _architectures() -> dict[str, cpu_steps.Case]:
+    return {case.name: case for case in cpu_architectures.cases()}
+
+
 def graph_of(one: Timed) -> KernelGraph:
     """Return what a timed network or layer launches."""
+    if ":" in one.case:
+        return cpu_steps.graph_of(_architectures()[one.case], one.precision)
     group, seed, number = one.case.split("-")
     if group in MAKERS:
         return cpu_layers.graph_of(layer(int(seed), int(number), group), one.precision)
@@ -91,22 +102,30 @@ def left_out(timings: Timings, steps: int) -> list[float]:
     return found
 
 
-def report(timed: Sequence[Timed], errors: Sequence[float]) -> None:
-    """Print how far steps of networks were off, by family and precision."""
-
-    def line(name: str, chosen: Sequence[float]) -> None:
-        off = sorted(abs(math.expm1(error)) for error in chosen)
-        print(
-            f"{name:12} median {median(off):.1%} p90 {off[int(0.9 * (len(off) - 1))]:.1%} "
-            f"bias {median(chosen):+.3f} n {len(off)}"
-        )
-
+def summed_up(timed: Sequence[Timed], errors: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Return how far steps of networks were off, by family, precision and who drew them."""
     pairs = [(one, error) for one, error in zip(timed, errors, strict=True) if one.optimizer]
-    line("left out", [error for _, error in pairs])
+
+    def of(is_meant: Callable[[Timed], bool]) -> dict[str, float]:
+        chosen = [error for one, error in pairs if is_meant(one)]
+        off = sorted(abs(math.expm1(error)) for error in chosen)
+        return {
+            "n": len(off),
+            "median": _short(median(off)),
+            "p90": _short(off[int(0.9 * (len(off) - 1))]),
+            "bias": _short(median(chosen)),
+        }
+
+    groups = {
+        "all": of(lambda _: True),
+        "random networks": of(lambda one: ":" not in one.case),
+        "published architectures": of(lambda one: ":" in one.case),
+    }
     for family in sorted({one.family for one, _ in pairs}):
-        line(f"  {family}", [error for one, error in pairs if one.family == family])
+        groups[family] = of(lambda one, family=family: one.family == family)
     for precision in ("fp32", "bf16"):
-        line(f"  {precision}", [error for one, error in pairs if one.precision == precision])
+        groups[precision] = of(lambda one, precision=precision: one.precision == precision)
+    return groups
 
 
 def to_json(law: CpuLaw) -> dict[str, Any]:
@@ -134,7 +153,7 @@ def _class(name: str, raw: Sequence[float]) -> dict[str, float]:
     names = {"bandwidth_share", "start_s", "value_flops", "grain_values"}
     if kind in PRODUCT_KINDS:
         names = {"bandwidth_share", "start_s", *OF_PRODUCTS}
-        names |= {"padding_cost"} if "convolution" in kind else set()
+        names |= {"padding_cost", "side_at_half"} if "convolution" in kind else set()
     return {key: _short(value.item()) for key, value in numbers.items() if key in names}
 
 
@@ -153,9 +172,14 @@ def main() -> None:
     layers = [one for group in MAKERS for one in cpu_steps.read(results / f"cpu_{group}.json.gz")]
     timings = gather([*networks, *layers], graph_of)
     errors = left_out(timings, given.steps)
-    report(timings.timed, errors)
+    left = summed_up(timings.timed, errors)
+    for name, found in left.items():
+        print(f"{name:24}", *(f"{key} {value:+.3g}" for key, value in found.items()))
+    LEFT_OUT.write_text(json.dumps(left, indent=1) + "\n")
     law = fit(timings, torch.ones(len(timings.timed), dtype=torch.bool), steps=given.steps)
     of_networks = [error for error, one in zip(errors, timings.timed, strict=True) if one.optimizer]
+    cases = {one.case for one in networks}
+    drawn = {case for case in cases if ":" not in case}
     here = max(conformal_sigma(of_networks), _unseen()["spread"])
     parameters = to_json(law) | {
         "reference": {
@@ -171,7 +195,7 @@ def main() -> None:
             RUNNING: _spread_after_steps(),
         },
         "sources": [
-            f"{len({one.case for one in networks})} random networks and "
+            f"{len(drawn)} random networks, {len(cases - drawn)} published architectures and "
             f"{len({one.case for one in layers})} random layers on one processor",
         ],
     }

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cpu_steps import Timed
-from op_times import OPTIMIZER, key_of
+from op_times import OPTIMIZER, keys_of, seconds_of
 from traintime.forecast.processor_law import (
     GRAIN_VALUES,
     class_names,
+    image_side,
     joined,
     kernel_parts,
     padded_side,
@@ -34,6 +35,7 @@ START = {
     "rows_at_half": 1.0,
     "columns_at_half": 2.0,
     "inner_at_half": 2.5,
+    "side_at_half": -1.0,
     "padding_cost": -1.0,  # logit
     "start_s": math.log(1.4e-6),
     "grain_values": math.log(GRAIN_VALUES),
@@ -46,6 +48,7 @@ PULL = {
     "rows_at_half": 0.05,
     "columns_at_half": 0.05,
     "inner_at_half": 0.05,
+    "side_at_half": 0.05,
     "padding_cost": 0.05,
     "start_s": 0.1,
     "grain_values": 0.05,
@@ -68,6 +71,10 @@ OPTIMIZER_VALUES = {"sgd": 8, "adam": 18, "adamw": 20, "muon": 9}
 """Values that these read and write for each parameter, one operation after the other."""
 SHORTEST_S = 2e-6
 """The profiler's own cost drowns what is shorter."""
+STEP_WEIGHT, UPDATE_WEIGHT = 30.0, 0.2
+"""Of whole steps and of updates, over all operations: steps are what is asked for."""
+ARCHITECTURE_WEIGHT = 3.0
+"""Of a step of a published architecture over that of a random network, of which there are more."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Timings:
         classes: Numbers of class names.
         of_class: (K,) number of its class.
         step, op: (K,) what it belongs to.
-        count, half, flops, num_bytes, padded: (K,).
+        count, half, flops, num_bytes, padded, image_side: (K,).
         sides: (K, 3) rows, columns, inner.
         op_step: (G,) step of an operation.
         op_s: (G,) seconds, nan where the profiler saw none.
@@ -101,6 +108,7 @@ class Timings:
     flops: Tensor
     num_bytes: Tensor
     padded: Tensor
+    image_side: Tensor
     sides: Tensor
     op_step: Tensor
     op_s: Tensor
@@ -121,6 +129,12 @@ class Timings:
         return torch.tensor([bool(one.optimizer) for one in self.timed])
 
     @cached_property
+    def step_weight(self) -> Tensor:
+        """(R,) what each step counts among steps."""
+        weights = [ARCHITECTURE_WEIGHT if ":" in one.case else 1.0 for one in self.timed]
+        return torch.tensor(weights, dtype=torch.float64)
+
+    @cached_property
     def is_product(self) -> Tensor:
         """(K,) whether a kernel is a product."""
         kinds = [name.split("/")[0] in PRODUCT_KINDS for name in self.classes]
@@ -135,16 +149,17 @@ def gather(timed: Sequence[Timed], graph_of: Callable[[Timed], KernelGraph]) -> 
     facts: list[tuple[float, float, float, float]] = []
     for step, one in enumerate(timed):
         graph, numbers = graph_of(one), dict[str, int]()
-        for kernel in graph.kernels:
-            key = key_of(kernel)
+        keys = keys_of(graph, one.batch_size, one.ops_s)
+        for kernel, key in zip(graph.kernels, keys, strict=True):
             if key not in numbers:
                 numbers[key] = len(ops)
-                ops.append((step, key, one.ops_s.get(key, math.nan)))
+                ops.append((step, key, seconds_of(key, one.ops_s)))
             number = classes.setdefault(class_names(kernel)[0], len(classes))
             flops, num_bytes, sides = kernel.at(one.batch_size)
             padded = padding(padded_side(kernel, sides)) if "convolution" in kernel.kind else 1.0
             row = (number, step, numbers[key], kernel.count, kernel.half)
-            kernels.append((*row, flops, num_bytes, padded, *sides[1:]))
+            side = image_side(kernel)
+            kernels.append((*row, flops, num_bytes, padded, side, *sides[1:]))
         optimizer = one.optimizer or "sgd"
         facts.append(
             (
@@ -168,7 +183,8 @@ def gather(timed: Sequence[Timed], graph_of: Callable[[Timed], KernelGraph]) -> 
         flops=table[:, 5],
         num_bytes=table[:, 6],
         padded=table[:, 7],
-        sides=table[:, 8:11],
+        image_side=table[:, 8],
+        sides=table[:, 9:12],
         op_step=torch.tensor([step for step, _, _ in ops]),
         op_s=torch.tensor([seconds for _, _, seconds in ops], dtype=torch.float64),
         op_keys=[key for _, key, _ in ops],
@@ -257,6 +273,7 @@ class CpuLaw(nn.Module):
             torch.where(is_product, 0.0, values),
             timings.sides.unbind(1),
             timings.padded,
+            timings.image_side,
             torch.where(is_product, 1.0, shared_part(values, numbers.grain_values)),
             torch.where(timings.half, rates["half_product_flops"], rates["product_flops"]),
             rates["product_flops"],
@@ -334,6 +351,7 @@ def fit(
     weights = _op_weights(timings, keep)
     ops = weights > 0
     whole = keep & timings.is_network
+    counts = timings.step_weight[whole] / timings.step_weight[whole].sum()
     updated = whole & timings.update_s.isfinite()
 
     def cost(forecast: Tensor, actual: Tensor) -> Tensor:
@@ -343,8 +361,9 @@ def fit(
     for _ in range(steps):
         op_s, update_s, step_s = law(timings)
         loss = (cost(op_s[ops], timings.op_s[ops]) * weights[ops]).sum()
-        loss = loss + 0.2 * cost(update_s[updated], timings.update_s[updated]).mean()
-        loss = loss + cost(step_s[whole], timings.step_s[whole]).mean() + pull * law.pull()
+        of_updates = cost(update_s[updated], timings.update_s[updated]).mean()
+        of_steps = (cost(step_s[whole], timings.step_s[whole]) * counts).sum()
+        loss = loss + UPDATE_WEIGHT * of_updates + STEP_WEIGHT * of_steps + pull * law.pull()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(law.parameters(), 1.0)

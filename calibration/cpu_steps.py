@@ -45,6 +45,7 @@ class Case:
         build: Makes the network.
         inputs: Makes a batch of so many samples.
         batch_size: Samples of a step.
+        labels: Of a sample.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Case:
     build: Callable[[], nn.Module]
     inputs: Callable[[int], Tensor]
     batch_size: int
+    labels: int = 1
 
 
 @dataclass(frozen=True)
@@ -281,8 +283,8 @@ def make_step(case: Case, precision: str, optimizer: str) -> Callable[[], None]:
     """Return a call that trains one step on one batch."""
     torch.manual_seed(0)
     module, x = case.build().train(), case.inputs(case.batch_size)
-    y = torch.randint(0, 10, (case.batch_size,))
-    make = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
+    y = torch.randint(0, 10, (case.batch_size * case.labels,))
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     extra = {"momentum": 0.9} if optimizer == "sgd" else {}
     update = make(module.parameters(), lr=1e-4, **extra)
 
@@ -312,30 +314,44 @@ def main() -> None:
     began = perf_counter()
     for index, case in enumerate(cases(given.num, given.seed, given.group)):
         optimizer = "adam" if index % 2 else "sgd"
-        for precision in ("fp32", "bf16"):
-            graph = graph_of(case, precision)
-            step = make_step(case, precision, optimizer)
-            before = measure_processor()
-            timing = time_calls(step, budget_s=given.budget, most_calls=200)
-            after = measure_processor()
-            timed.append(
-                Timed(
-                    case=case.name,
-                    family=case.family,
-                    batch_size=case.batch_size,
-                    precision=precision,
-                    optimizer=optimizer,
-                    step_s=timing.median_s,
-                    ops_s=time_ops(step, graph, budget_s=given.budget / 2, most=10),
-                    processor=(before, after),
-                )
-            )
+        timed += [
+            time_case(case, graph_of(case, precision), precision, optimizer, given.budget)
+            for precision in ("fp32", "bf16")
+        ]
         print(
             f"{perf_counter() - began:5.0f} s  {case.name} {case.family} "
             f"{timed[-2].step_s * 1e3:.2f} {timed[-1].step_s * 1e3:.2f} ms",
             flush=True,
         )
     write(out, timed)
+
+
+def time_case(
+    case: Case, graph: KernelGraph, precision: str, optimizer: str, budget_s: float
+) -> Timed:
+    """Return how long a network's steps take, with the processor's rates before and after.
+
+    Args:
+        case: What to train.
+        graph: What it launches.
+        precision: "fp32", or "bf16" for autocast.
+        optimizer: "sgd" with momentum, "adam" or "adamw".
+        budget_s: For whole steps; operations get half of it.
+    """
+    step = make_step(case, precision, optimizer)
+    before = measure_processor()
+    timing = time_calls(step, budget_s=budget_s, most_calls=200)
+    after = measure_processor()
+    return Timed(
+        case=case.name,
+        family=case.family,
+        batch_size=case.batch_size,
+        precision=precision,
+        optimizer=optimizer,
+        step_s=timing.median_s,
+        ops_s=time_ops(step, graph, budget_s=budget_s / 2, most=10),
+        processor=(before, after),
+    )
 
 
 def graph_of(case: Case, precision: str) -> KernelGraph:

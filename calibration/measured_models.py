@@ -10,19 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from traintime.workload.capture import Subject
+from traintime.workload.torchvision_operators import declare_missing_operators
 
-MASKED = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-
-
-def _declare_torchvision_ops() -> list[torch.library.Library]:
-    """Let torchvision be imported where its compiled part does not load."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}{MASKED}")
-    return [library]
-
-
-_KEPT = _declare_torchvision_ops()
+declare_missing_operators()
 
 OLD_NAMES = {
     "vit_base_patch32_224_sam": "vit_base_patch32_224.sam_in1k",

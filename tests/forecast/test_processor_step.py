@@ -5,7 +5,7 @@ import pytest
 from traintime.errors import InputError
 from traintime.forecast.device_parameters import MEASURED_HERE, SPECS_ONLY
 from traintime.forecast.device_step import DeviceStep
-from traintime.forecast.processor_law import class_names
+from traintime.forecast.processor_law import class_names, image_side
 from traintime.forecast.processor_parameters import (
     ProcessorClass,
     ProcessorParameters,
@@ -93,6 +93,14 @@ def test_channels_that_fill_no_register_are_computed_all_the_same():
     parameters = law(classes={"other": padded})
     full = step(convolution(16), parameters=parameters).seconds
     assert step(convolution(17), parameters=parameters).seconds == pytest.approx(full * 32 / 17)
+
+
+def test_a_convolution_is_slower_on_small_images():
+    along_rows = ProcessorClass(bandwidth_share=0.5, peak_share=0.5, side_at_half=4.0)
+    found = step(convolution(16), parameters=law(classes={"other": along_rows})).seconds
+    usual = step(convolution(16)).seconds
+    side = image_side(convolution(16))
+    assert found == pytest.approx(usual * (side + 4) / side)
 
 
 def test_a_kernel_starts_slower_where_the_cores_wait_longer_for_each_other():

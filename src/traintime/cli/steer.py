@@ -74,7 +74,9 @@ def _in_words(steered: Steered) -> Text:
     from traintime.recipe.steering import in_words
 
     if steered.state == "already so":
-        return Text(ALREADY_SO[steered.verb], "bold cyan").append(f" · {steered.run}", "not bold dim")
+        return Text(ALREADY_SO[steered.verb], "bold cyan").append(
+            f" · {steered.run}", "not bold dim"
+        )
     changes = steered.change.changes if steered.change else steered.changes
     what = in_words(changes) or NOTHING_TAKEN.get(steered.verb, "nothing changed")
     if steered.change:

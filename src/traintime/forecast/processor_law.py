@@ -6,7 +6,8 @@
     t_start = s·(wait / 2 µs) of a product, s·(call / 2.8 µs) of another kind
 
 F are FLOP of a product and P the processor's measured rate of products in that number format; e is
-the share of it that this kind of kernel reaches at best, and g what is left of that at its sides.
+the share of it that this kind of kernel reaches at best, and g what is left of that at its sides,
+of a convolution also at the side of the image that it makes: its kernels go along rows.
 V are the values that another kind of kernel touches, and f what each costs in FLOP: a sigmoid more
 than a sum. Q are bytes and b the share of the bandwidth B that the kind reaches; B lies between the
 measured one of the cache, for little traffic, and that of the memory. w is the part of the cores
@@ -89,6 +90,23 @@ def padding(channels: float) -> float:
     return LANES * math.ceil(channels / LANES) / channels
 
 
+NO_IMAGE = 1e9
+"""Side of an image where there is none: no row of it is short."""
+
+
+def image_side(kernel: Kernel, size: float = 1.0) -> float:
+    """Return the side of the image that a convolution makes, or gets a gradient for.
+
+    Args:
+        kernel: What it is; of what is no convolution, `NO_IMAGE` is returned.
+        size: u, the input's size relative to the captured one.
+    """
+    if "convolution" not in kernel.kind:
+        return NO_IMAGE
+    _, rows, _, inner = kernel.at(1, size).sides
+    return math.sqrt(inner if kernel.op.endswith(".weight") else rows)
+
+
 def shared_part(values: Number, grain: Number) -> Any:
     """Return how far an operation on so many values is shared by the cores, 0 to 1.
 
@@ -107,6 +125,7 @@ def kernel_parts(
     values: Number,
     sides: tuple[Any, Any, Any],
     padded: Number,
+    side: Number,
     shared: Number,
     peak: Number,
     vector_peak: Number,
@@ -124,6 +143,7 @@ def kernel_parts(
         values: The same as a number of values; 0 for a product.
         sides: (rows, columns, inner) of a product, ones for other kinds.
         padded: As `padding` returns it; 1 for other kinds.
+        side: As `image_side` returns it.
         shared: As `shared_part` returns it; 1 for a product.
         peak: FLOP/s of products in the kernel's number format.
         vector_peak: FLOP/s of products in fp32.
@@ -140,6 +160,7 @@ def kernel_parts(
         * (rows / (rows + of_class.rows_at_half))
         * (columns / (columns + of_class.columns_at_half))
         * (inner / (inner + of_class.inner_at_half))
+        * (side / (side + of_class.side_at_half))
         / padded**of_class.padding_cost
     )
     arithmetic_s = flops / (peak * efficiency) + values * of_class.value_flops / (

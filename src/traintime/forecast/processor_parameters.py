@@ -1,8 +1,8 @@
 """What the law of a processor's kernels needs to know, fitted to measurements.
 
-`processor_parameters.json` is made by `calibration/cpu_fit.py` from random networks and layers that
-were timed on one processor; nothing in it was typed by hand. Another processor is told apart by the
-rates that were measured on it.
+`processor_parameters.json` is made by `calibration/cpu_fit.py` from random networks and layers and
+published architectures that were timed on one processor; nothing in it was typed by hand. Another
+processor is told apart by the rates that were measured on it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class ProcessorClass:
         rows_at_half: Rows of the result at which half of that is reached.
         columns_at_half: See there.
         inner_at_half: See there.
+        side_at_half: Side of a convolution's image, see there.
         padding_cost: Exponent of how many times the channels of a convolution are padded.
         start_s: Seconds that it costs at least, on the processor that was fitted to.
         value_flops: FLOP that a value of another kind costs.
@@ -48,6 +49,7 @@ class ProcessorClass:
     rows_at_half: float = 0.0
     columns_at_half: float = 0.0
     inner_at_half: float = 0.0
+    side_at_half: float = 0.0
     padding_cost: float = 0.0
     start_s: float = 0.0
     value_flops: float = 0.0

@@ -14,6 +14,7 @@ from traintime.forecast.device_step import (
     Phases,
 )
 from traintime.forecast.processor_law import (
+    image_side,
     joined,
     kernel_parts,
     padded_side,
@@ -37,6 +38,7 @@ class ProcessorKernel:
         num_bytes: Read and written by one.
         sides: (batch, rows, columns, inner) of a product.
         of_class: How its kind uses a processor.
+        image_side: Of a convolution; see `processor_law.image_side`.
     """
 
     kernel: Kernel
@@ -44,6 +46,7 @@ class ProcessorKernel:
     num_bytes: float
     sides: tuple[float, float, float, float]
     of_class: ProcessorClass
+    image_side: float
 
 
 def sized_for_processor(
@@ -70,7 +73,8 @@ def sized_for_processor(
         flops, num_bytes, sides = kernel.at(batch_size, size)
         num_bytes *= 0.5 if everything_half else 1.0
         of_class = parameters.kernel_class(kernel)
-        found.append(ProcessorKernel(kernel, flops, num_bytes, sides, of_class))
+        side = image_side(kernel, size)
+        found.append(ProcessorKernel(kernel, flops, num_bytes, sides, of_class, side))
     return found
 
 
@@ -137,6 +141,7 @@ def _kernel_time(
         0.0 if is_product else values,
         one.sides[1:],
         padding(padded_side(kernel, one.sides)) if "convolution" in kernel.kind else 1.0,
+        one.image_side,
         1.0 if is_product else shared_part(values, of_class.grain_values),
         rates.half_product_flops if kernel.half else rates.product_flops,
         rates.product_flops,
