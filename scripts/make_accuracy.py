@@ -89,7 +89,8 @@ HERE_REASONS = (
     "not fit. Which hole a block finds depends on small objects and on addresses, so the same case measured twice "
     "differs too. The rules of the heap and of what kernels allocate were read from calls of malloc in random networks, "
     "whose own errors hardly fell by them, and tried on these 20 models while they were "
-    "written. The one share beside it was set by these very cases."
+    "written. The one share beside it was set by these very cases. The last of the hours below was measured when all of "
+    "this was settled."
 )
 
 INTRODUCTION = """
