@@ -140,23 +140,20 @@ IMAGES = (
 
 
 class _Scores(nn.Module):
-    """A model of transformers whose output is the scores, of a text or of each of its tokens."""
+    """A model of transformers whose output is the scores, of a text or of each of its tokens.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: What it is.
+        **options: What its forward is given beside the ids.
+    """
+
+    def __init__(self, model: nn.Module, **options: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.options = model, options
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return (N, classes) or (N · T, vocabulary) scores of (N, T) ids."""
-        return self.model(input_ids=ids, use_cache=False).logits.flatten(0, -2)
-
-
-class _Labels(_Scores):
-    """The same of a model without a cache."""
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return (N, classes) or (N · T, vocabulary) scores of (N, T) ids."""
-        return self.model(input_ids=ids).logits.flatten(0, -2)
+        return self.model(input_ids=ids, **self.options).logits.flatten(0, -2)
 
 
 @dataclass(frozen=True)
@@ -189,8 +186,8 @@ class OfText:
 
             sizes = {"vocab_size": VOCABULARY, "num_labels": CLASSES, "pad_token_id": 0}
             config = getattr(transformers, self.config)(**(sizes | self.sizes))
-            wrapped = _Scores if "CausalLM" in self.model else _Labels
-            return wrapped(getattr(transformers, self.model)(config))
+            model = getattr(transformers, self.model)(config)
+            return _Scores(model, use_cache=False) if "CausalLM" in self.model else _Scores(model)
 
         return Case(
             f"transformers:{self.name}",
